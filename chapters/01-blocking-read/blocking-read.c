@@ -1,0 +1,116 @@
+/*
+ * 01 · Blocking read
+ *
+ * Reads eight blocks of a file with pread(2), one after the other: first cold,
+ * from the disk, then once more warm, from the page cache.
+ *
+ * Watch for: the cold bars form a staircase, since no read begins before the
+ * one above has ended, and the main lane is blocked from left to right. The
+ * warm pass, drawn to the same scale, hardly leaves the left edge.
+ *
+ * Build: cc -Icommon chapters/01-blocking-read/blocking-read.c \
+ *           common/{args,blocks,save,timeline}.c -lz -o 01-blocking-read
+ *
+ * Needs: any Linux.
+ * Manual pages: pread(2), mincore(2), posix_fadvise(2), getrusage(2).
+ */
+#include "args.h"
+#include "blocks.h"
+#include "timeline.h"
+
+#include <err.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static const struct program program = {
+    .name = "01-blocking-read",
+    .does = "Reads blocks of a file with pread(2), cold and then warm.",
+    .reads_blocks = true,
+    .takes_file = true,
+};
+
+static void read_block(const struct blocks *blocks, unsigned i,
+                       struct timeline *timeline)
+{
+    const struct block *block = &blocks->block[i];
+    size_t done = 0;
+
+    timeline_submitted(timeline, i);
+
+    /* A loop, because pread() promises less than one hopes: it returns how
+       many bytes it read, and that may be fewer than we asked for. */
+    while (done < block->length) {
+        timeline_call(timeline, CALL_SUBMIT);
+        ssize_t n = pread(blocks->fd, block->data + done, block->length - done,
+                          block->offset + (off_t)done);
+        timeline_return(timeline);
+
+        /* A signal came before a byte did: nothing was read, ask again. A
+           local disk does not do this, some network file systems do. */
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            err(1, "reading %s at byte %jd", blocks->path,
+                (intmax_t)block->offset);
+        /* 0 is the end of the file. We only ask for bytes that were there
+           when we looked, so somebody has cut the file shorter since. Without
+           this line the loop would never end. */
+        if (n == 0)
+            errx(1, "reading %s at byte %jd: the file has become shorter",
+                 blocks->path, (intmax_t)block->offset);
+        done += (size_t)n;
+    }
+
+    timeline_completed(timeline, i);
+    timeline->completed_early++; /* pread() returns only with the data. */
+}
+
+static void read_all(const struct blocks *blocks, struct timeline *timeline)
+{
+    blocks_clear(blocks);
+    timeline_start(timeline);
+    for (unsigned i = 0; i < blocks->count; i++)
+        read_block(blocks, i, timeline);
+    timeline_stop(timeline);
+    timeline_threads(timeline);
+}
+
+int main(int argc, char **argv)
+{
+    struct args args = args_parse(argc, argv, &program);
+    struct blocks blocks;
+
+    if (args.check)
+        return 0; /* Every Linux has pread(). */
+
+    blocks_open(&blocks, &args);
+    struct timeline *cold = timeline_new("cold", blocks.count);
+    struct timeline *warm = timeline_new("warm", blocks.count);
+
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
+    long before = blocks_resident(&blocks);
+
+    read_all(&blocks, cold);
+    long between = blocks_resident(&blocks);
+    timeline_draw(cold, cold);
+    timeline_facts(cold, blocks_checksum(&blocks));
+
+    putchar('\n');
+    read_all(&blocks, warm);
+    long after = blocks_resident(&blocks);
+    timeline_draw(warm, cold);
+    timeline_facts(warm, blocks_checksum(&blocks));
+
+    if (before != RESIDENT_UNKNOWN)
+        printf("\npages in the cache: %ld before, %ld between, %ld after\n",
+               before, between, after);
+
+    timeline_trace(args.trace, (struct timeline *[]){cold, warm, NULL});
+    timeline_free(warm);
+    timeline_free(cold);
+    blocks_close(&blocks);
+    return 0;
+}

@@ -1,0 +1,188 @@
+#include "args.h"
+
+#include <err.h>
+#include <errno.h>
+#include <getopt.h>
+#include <locale.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef SAMPLE_FILE /* CMake knows better. */
+#define SAMPLE_FILE "build/sample.data"
+#endif
+
+enum {
+    BLOCKS_MOST = 256,
+    SIZE_MOST = 16 << 20,
+    TOTAL_MOST = 1 << 30, /* All the blocks are in memory at once. */
+    KNOBS_MOST = 4,
+    OPTION_HELP = 256, /* Options without a letter start past the letters. */
+    OPTION_TRACE,
+    OPTION_CHECK,
+    OPTION_KNOB
+};
+
+static void usage_line(FILE *out, const struct program *program)
+{
+    fprintf(out, "usage: %s", program->name);
+    if (program->reads_blocks)
+        fputs(" [-n BLOCKS] [-s SIZE] [--trace FILE]", out);
+    for (const struct knob *k = program->knobs; k && k->name; k++)
+        fprintf(out, " [--%s N]", k->name);
+    fputs(program->takes_file ? " [FILE]\n" : "\n", out);
+}
+
+static void help(const struct program *program)
+{
+    usage_line(stdout, program);
+    printf("\n%s\n\n", program->does);
+    if (program->takes_file)
+        puts("  FILE           any regular file; the sample file by default");
+    if (program->reads_blocks)
+        puts("  -n BLOCKS      how many blocks, 1 to 256 (8)\n"
+             "  -s SIZE        bytes in a block, K and M allowed (64K)\n"
+             "  --trace FILE   write the timeline as Chrome trace events");
+    for (const struct knob *k = program->knobs; k && k->name; k++)
+        printf("  --%-10s N %s, %u to %u (%u)\n", k->name, k->help, k->least,
+               k->most, *k->value);
+    puts("  --check        only say whether this machine can show it\n"
+         "  --help         this text");
+    printf("\nexample: %s%s\n", program->name,
+           program->takes_file ? " /usr/bin/cmake" : "");
+    printf("page:    chapters/%s/README.md\n", program->name);
+}
+
+__attribute__((noreturn, format(printf, 2, 3))) static void
+wrong(const struct program *program, const char *what, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, what);
+    vwarnx(what, arguments);
+    va_end(arguments);
+    usage_line(stderr, program);
+    exit(2);
+}
+
+/* A whole number, with K or M after it where `units`; wrong() outside the
+   range. strtoul() takes signs and blanks, so the first character is looked
+   at before. */
+static size_t number(const struct program *program, const char *option,
+                     const char *text, size_t least, size_t most, bool units)
+{
+    char *end = (char *)text;
+    unsigned long value = 0;
+
+    errno = 0;
+    if (*text >= '0' && *text <= '9')
+        value = strtoul(text, &end, 10);
+    unsigned shift = 0;
+    if (units && end != text && *end == 'K')
+        shift = 10;
+    else if (units && end != text && *end == 'M')
+        shift = 20;
+    end += shift != 0;
+
+    if (end == text || *end != '\0')
+        wrong(program, "%s: '%s' is not a number", option, text);
+    if (errno || value > most >> shift || value << shift < least)
+        wrong(program, "%s: %s is out of range, %zu to %zu", option, text,
+              least, most);
+    return value << shift;
+}
+
+/* stdout is buffered: that the text has arrived is known only once it is
+   closed. Without this, `program > /dev/full` would be a success. */
+static void close_stdout(void)
+{
+    if (ferror(stdout) | fclose(stdout)) {
+        warn("writing the output");
+        _exit(1);
+    }
+}
+
+struct args args_parse(int argc, char **argv, const struct program *program)
+{
+    struct args args = {
+        .file = SAMPLE_FILE, .sample = true, .count = 8, .size = 64 << 10};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct option options[4 + KNOBS_MOST] = {
+        {"help", no_argument, NULL, OPTION_HELP},
+        {"check", no_argument, NULL, OPTION_CHECK}};
+    unsigned known = 2;
+
+    setlocale(LC_CTYPE, "");
+    if (atexit(close_stdout))
+        errx(1, "atexit: no memory");
+
+    if (program->reads_blocks)
+        options[known++] =
+            (struct option){"trace", required_argument, NULL, OPTION_TRACE};
+    const struct knob *knobs = program->knobs;
+    for (int i = 0; knobs && knobs[i].name && i < KNOBS_MOST; i++)
+        options[known++] = (struct option){knobs[i].name, required_argument,
+                                           NULL, OPTION_KNOB + i};
+
+    /* The colon in front makes getopt tell a missing argument from an unknown
+       option, and leaves the message to us. */
+    const char *letters = program->reads_blocks ? ":n:s:" : ":";
+    opterr = 0;
+    for (int option;
+         (option = getopt_long(argc, argv, letters, options, NULL)) != -1;) {
+        switch (option) {
+        case 'n':
+            args.count =
+                (unsigned)number(program, "-n", optarg, 1, BLOCKS_MOST, false);
+            break;
+        case 's':
+            args.size = number(program, "-s", optarg, page, SIZE_MOST, true);
+            if (args.size % page)
+                wrong(program, "-s: %s is no multiple of the page size, %zu",
+                      optarg, page);
+            break;
+        case OPTION_TRACE:
+            args.trace = optarg;
+            break;
+        case OPTION_CHECK:
+            args.check = true;
+            break;
+        case OPTION_HELP:
+            help(program);
+            exit(0);
+        case ':':
+            wrong(program, "%s needs an argument", argv[optind - 1]);
+        case '?':
+            if (optopt > 0 && optopt < OPTION_HELP)
+                wrong(program, "unknown option -%c", optopt);
+            wrong(program, "unknown option %s", argv[optind - 1]);
+        default: {
+            const struct knob *k = &knobs[option - OPTION_KNOB];
+            *k->value = (unsigned)number(program, k->name, optarg, k->least,
+                                         k->most, false);
+        }
+        }
+    }
+    if (args.count > TOTAL_MOST / args.size)
+        wrong(program, "-n %u times -s %zu is more than 1 GiB", args.count,
+              args.size);
+    if (optind < argc && program->takes_file) {
+        args.file = argv[optind++];
+        args.sample = false;
+    }
+    if (optind < argc)
+        wrong(program, "too many arguments: %s", argv[optind]);
+    return args;
+}
+
+void cannot_show(const char *why, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, why);
+    vwarnx(why, arguments);
+    va_end(arguments);
+    exit(EXIT_CANNOT_SHOW);
+}

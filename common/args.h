@@ -1,0 +1,64 @@
+/**
+ * @file args.h
+ * The command line that all the programs share, and their contract with the
+ * shell: exit 0 done, 1 failed, 2 wrong usage, 77 this machine can't show it.
+ */
+#ifndef ARGS_H
+#define ARGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/** Exit status: this machine can't show the lesson. CTest calls it skipped. */
+#define EXIT_CANNOT_SHOW 77
+
+/** A numeric option that only one chapter has, such as `--entries N`. */
+struct knob {
+    const char *name;     /**< The long option, without the dashes. */
+    const char *help;     /**< What it sets, a few words. */
+    unsigned *value;      /**< Holds the default, receives the number. */
+    unsigned least, most; /**< The range allowed, both ends included. */
+};
+
+/** What a program says of itself; args_parse() makes the usage from it. */
+struct program {
+    const char *name;         /**< Its chapter's folder: "01-blocking-read". */
+    const char *does;         /**< What it shows, one sentence. */
+    bool reads_blocks;        /**< Takes -n, -s and --trace. */
+    bool takes_file;          /**< Takes a FILE. */
+    const struct knob *knobs; /**< Ends with a nameless one; may be NULL. */
+};
+
+/** The command line, read. */
+struct args {
+    const char *file;  /**< The FILE; the sample file when none was given. */
+    bool sample;       /**< True when that is the sample file. */
+    unsigned count;    /**< -n: how many blocks, 1 to 256; 8 by default. */
+    size_t size;       /**< -s: bytes in a block, a multiple of the page size
+                            up to 16 MiB; 64 KiB by default. */
+    const char *trace; /**< --trace: where to write the timeline, or NULL. */
+    bool check;        /**< --check: only find out whether this machine can
+                            show the lesson, then exit 0 or 77. */
+};
+
+/**
+ * Read the command line. `--help` prints the usage and exits 0; what can't be
+ * understood prints a message and the usage line to stderr and exits 2.
+ *
+ * It also sets the locale, and sees to it that an error in writing to stdout
+ * (a full disk, say) ends the program with a message and status 1.
+ *
+ * @param argc, argv  main()'s own.
+ * @param program     What the program says of itself.
+ */
+struct args args_parse(int argc, char **argv, const struct program *program);
+
+/**
+ * Exit with status 77: this machine can't show the lesson.
+ *
+ * @param why  What stands in the way, and with which object; printf() style.
+ */
+__attribute__((noreturn, format(printf, 1, 2))) void
+cannot_show(const char *why, ...);
+
+#endif

@@ -1,0 +1,239 @@
+#include "blocks.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+static void open_regular_file(struct blocks *blocks, bool sample)
+{
+    struct stat file;
+
+    /* O_NONBLOCK means nothing to a regular file, but without it open() of a
+       FIFO would wait here for somebody to write to it. */
+    blocks->fd = open(blocks->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (blocks->fd < 0 && errno == ENOENT && sample)
+        errx(1, "opening %s: no sample file yet; ./tour setup makes it",
+             blocks->path);
+    if (blocks->fd < 0)
+        err(1, "opening %s", blocks->path);
+    if (fstat(blocks->fd, &file))
+        err(1, "asking for the size of %s", blocks->path);
+    if (S_ISDIR(file.st_mode))
+        errx(1, "reading %s: %s", blocks->path, strerror(EISDIR));
+    if (!S_ISREG(file.st_mode))
+        errx(1, "reading %s: not a regular file, it has no blocks to pick",
+             blocks->path);
+    if (file.st_size == 0)
+        errx(1,
+             "reading %s: its size is 0: empty, or made up as it is read, "
+             "as files in /proc are",
+             blocks->path);
+    /* Off again: some kernels make an io_uring read of a cold page fail with
+       EAGAIN where O_NONBLOCK is set. */
+    if (fcntl(blocks->fd, F_SETFL, 0))
+        err(1, "setting the flags of %s", blocks->path);
+    blocks->file_size = file.st_size;
+}
+
+static void pick_blocks(struct blocks *blocks)
+{
+    off_t size = (off_t)blocks->size, page = (off_t)page_size();
+    off_t room = blocks->file_size / size + (blocks->file_size % size != 0);
+
+    if (room < blocks->count)
+        blocks->count = (unsigned)room;
+
+    /* With room to spare, keep the same distance from block to block, cut down
+       to whole pages. It can't get smaller than a block. */
+    off_t distance = blocks->file_size / blocks->count / page * page;
+    if (distance < size)
+        distance = size;
+
+    for (unsigned i = 0; i < blocks->count; i++) {
+        struct block *block = &blocks->block[i];
+
+        block->offset = distance * i;
+        block->data = blocks->memory + blocks->size * i;
+        off_t left = blocks->file_size - block->offset;
+        block->length = left < size ? (size_t)left : blocks->size;
+    }
+}
+
+/* The trace must not replace what it is a trace of. */
+static void refuse_same_file(const struct blocks *blocks, const char *trace)
+{
+    struct stat file, there;
+
+    if (fstat(blocks->fd, &file))
+        err(1, "asking which file %s is", blocks->path);
+    if (stat(trace, &there) == 0 && file.st_dev == there.st_dev &&
+        file.st_ino == there.st_ino)
+        errx(1, "writing the trace to %s: that is the file to be read", trace);
+}
+
+void blocks_open(struct blocks *blocks, const struct args *args)
+{
+    *blocks = (struct blocks){
+        .path = args->file, .count = args->count, .size = args->size};
+    open_regular_file(blocks, args->sample);
+    if (args->trace)
+        refuse_same_file(blocks, args->trace);
+
+    blocks->block = calloc(blocks->count, sizeof(*blocks->block));
+    blocks->memory =
+        aligned_alloc(page_size(), (size_t)blocks->count * blocks->size);
+    if (!blocks->block || !blocks->memory)
+        err(1, "allocating %u blocks of %zu bytes", blocks->count,
+            blocks->size);
+    pick_blocks(blocks);
+
+    int error = posix_fadvise(blocks->fd, 0, 0, POSIX_FADV_RANDOM);
+    if (error)
+        errx(1, "advising random reads of %s: %s", blocks->path,
+             strerror(error));
+}
+
+void blocks_drop(const struct blocks *blocks)
+{
+    /* posix_fadvise() returns the error and leaves errno alone. */
+    int error = posix_fadvise(blocks->fd, 0, 0, POSIX_FADV_DONTNEED);
+    if (error)
+        errx(1, "dropping the cached pages of %s: %s", blocks->path,
+             strerror(error));
+}
+
+/* The rule of can_do_mincore() in the kernel's mm/mincore.c. */
+static bool mincore_tells_us(const struct blocks *blocks)
+{
+    struct stat file;
+
+    if (fstat(blocks->fd, &file))
+        err(1, "asking for the owner of %s", blocks->path);
+    return file.st_uid == geteuid() || geteuid() == 0 ||
+           faccessat(AT_FDCWD, blocks->path, W_OK, AT_EACCESS) == 0;
+}
+
+static size_t pages_of(const struct block *block)
+{
+    return (block->length + page_size() - 1) / page_size();
+}
+
+/* Pages of one block in the page cache. Mapping a file brings no page in. */
+static long resident_pages(const struct blocks *blocks,
+                           const struct block *block)
+{
+    unsigned char *in_core = malloc(pages_of(block));
+    void *map = mmap(NULL, block->length, PROT_READ, MAP_SHARED, blocks->fd,
+                     block->offset);
+    long resident = 0;
+
+    if (!in_core)
+        err(1, "allocating the page map of %s", blocks->path);
+    if (map == MAP_FAILED && errno == ENODEV) { /* Not every file system has
+                                                   mmap: sysfs hasn't. */
+        free(in_core);
+        return RESIDENT_UNKNOWN;
+    }
+    if (map == MAP_FAILED)
+        err(1, "mapping %s", blocks->path);
+    if (mincore(map, block->length, in_core))
+        err(1, "asking which pages of %s are in memory", blocks->path);
+    for (size_t i = 0; i < pages_of(block); i++)
+        resident += in_core[i] & 1;
+    if (munmap(map, block->length))
+        err(1, "unmapping %s", blocks->path);
+    free(in_core);
+    return resident;
+}
+
+long blocks_resident(const struct blocks *blocks)
+{
+    long resident = 0;
+
+    if (!mincore_tells_us(blocks))
+        return RESIDENT_UNKNOWN;
+    for (unsigned i = 0; i < blocks->count; i++) {
+        long more = resident_pages(blocks, &blocks->block[i]);
+        if (more == RESIDENT_UNKNOWN)
+            return RESIDENT_UNKNOWN;
+        resident += more;
+    }
+    return resident;
+}
+
+long blocks_pages(const struct blocks *blocks)
+{
+    long pages = 0;
+
+    for (unsigned i = 0; i < blocks->count; i++)
+        pages += (long)pages_of(&blocks->block[i]);
+    return pages;
+}
+
+static void print_size(off_t bytes)
+{
+    static const char *const units[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+    double size = (double)bytes;
+    unsigned unit = 0;
+
+    while (size >= 1024 && unit < 4) {
+        size /= 1024;
+        unit++;
+    }
+    printf("%.*f %s", size != (double)(long)size, size, units[unit]);
+}
+
+void blocks_announce(const struct blocks *blocks)
+{
+    long resident = blocks_resident(blocks), pages = blocks_pages(blocks);
+    const char *name = strrchr(blocks->path, '/');
+
+    printf("%u block%s of ", blocks->count, blocks->count == 1 ? "" : "s");
+    print_size((off_t)blocks->size);
+    printf(" from %s (", name && name[1] ? name + 1 : blocks->path);
+    print_size(blocks->file_size);
+    if (resident == 0)
+        printf("), cold: 0 of %ld pages cached\n", pages);
+    else if (resident > 0)
+        printf("), warm: %ld of %ld pages stay cached\n"
+               "(pages stay that are dirty or mapped, and on tmpfs all do)\n",
+               resident, pages);
+    else
+        puts("), perhaps warm: the kernel won't tell\n"
+             "(it tells only who owns the file or may write to it)");
+    putchar('\n');
+}
+
+void blocks_clear(const struct blocks *blocks)
+{
+    memset(blocks->memory, 0, (size_t)blocks->count * blocks->size);
+}
+
+uint32_t blocks_checksum(const struct blocks *blocks)
+{
+    uLong crc = crc32(0, NULL, 0);
+
+    for (unsigned i = 0; i < blocks->count; i++)
+        crc = crc32_z(crc, blocks->block[i].data, blocks->block[i].length);
+    return (uint32_t)crc;
+}
+
+void blocks_close(struct blocks *blocks)
+{
+    free(blocks->memory);
+    free(blocks->block);
+    if (close(blocks->fd))
+        err(1, "closing %s", blocks->path);
+}

@@ -1,0 +1,85 @@
+/**
+ * @file blocks.h
+ * The job that never changes: the same few blocks, spread over one file.
+ *
+ * This prop picks the blocks, clears the page cache of them and checks that
+ * they are gone. It reads nothing itself: that is what the chapters are for.
+ */
+#ifndef BLOCKS_H
+#define BLOCKS_H
+
+#include "args.h"
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/** One block of the file, and the memory that it is to be read into. */
+struct block {
+    off_t offset;  /**< Where in the file, in bytes; on a page boundary. */
+    size_t length; /**< Bytes; all blocks are full but the last one of a
+                        small file. */
+    unsigned char *data; /**< Room for a full block, aligned to a page. */
+};
+
+/** All the blocks of the job, and the file that they are in. */
+struct blocks {
+    const char *path;      /**< The file, as the user named it. */
+    int fd;                /**< Open for reading. */
+    off_t file_size;       /**< Bytes. */
+    unsigned count;        /**< How many blocks. */
+    size_t size;           /**< Bytes in a full block. */
+    struct block *block;   /**< The blocks, in the order of their offsets. */
+    unsigned char *memory; /**< What the blocks' data point into. */
+};
+
+/** blocks_resident() can't know: the kernel won't tell us. */
+#define RESIDENT_UNKNOWN -1L
+
+/**
+ * Open the file and pick the blocks, evenly spread. A file with room for
+ * fewer blocks than were asked for is read whole, its last block short. Exits
+ * with a message where there is nothing to read: no such file, an empty one, a
+ * directory, a FIFO; and where --trace names the same file.
+ *
+ * Kernel readahead is switched off for the descriptor (POSIX_FADV_RANDOM):
+ * else reading one block could fetch the next one behind our back.
+ *
+ * @param[out] blocks  To be given back with blocks_close().
+ * @param      args    The command line: which file, how many blocks, how big.
+ */
+void blocks_open(struct blocks *blocks, const struct args *args);
+
+/**
+ * Drop the file's pages from the page cache (POSIX_FADV_DONTNEED), so that
+ * the next read has to go to the disk. Some may stay: dirty pages do, and
+ * mapped ones, and all of them on tmpfs. blocks_resident() tells.
+ */
+void blocks_drop(const struct blocks *blocks);
+
+/**
+ * Count the pages of the blocks that are in the page cache, with mincore(2).
+ *
+ * @return pages, or RESIDENT_UNKNOWN: since Linux 5.2 mincore() says "all
+ *         resident" of a file that the caller neither owns nor may write.
+ */
+long blocks_resident(const struct blocks *blocks);
+
+/** How many pages the blocks have in all. */
+long blocks_pages(const struct blocks *blocks);
+
+/**
+ * Print the first line of the output: the file, the blocks, and whether they
+ * are cold; if they are not, why that can be.
+ */
+void blocks_announce(const struct blocks *blocks);
+
+/** Zero the memory of all blocks, so that only a read can fill it. */
+void blocks_clear(const struct blocks *blocks);
+
+/** CRC-32 (zlib's) of the blocks' data, in the order of the blocks. */
+uint32_t blocks_checksum(const struct blocks *blocks);
+
+/** Close the file and free the memory. */
+void blocks_close(struct blocks *blocks);
+
+#endif

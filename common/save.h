@@ -1,0 +1,26 @@
+/**
+ * @file save.h
+ * Write a file whole or not at all: under another name first, and under its
+ * own only once all of it is on the disk. Chapter 02 teaches why each step.
+ */
+#ifndef SAVE_H
+#define SAVE_H
+
+#include <stdio.h>
+
+/**
+ * Open a file for writing that becomes `path` with save_commit(), and not
+ * before. On an error in between, and on SIGINT, SIGTERM or SIGHUP, what is
+ * there already under `path` stays as it is and nothing else is left. One file
+ * at a time. A `path` that is no regular file (/dev/stdout, a FIFO) is written
+ * to directly. Exits with a message on errors.
+ *
+ * @param path  Where the file is to appear.
+ * @return the stream to write to; save_commit() closes it.
+ */
+FILE *save_begin(const char *path);
+
+/** Write it all to the disk and give it its name. Exits on errors. */
+void save_commit(FILE *stream);
+
+#endif

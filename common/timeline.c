@@ -1,0 +1,399 @@
+#define _GNU_SOURCE
+#include "timeline.h"
+
+#include "save.h"
+
+#include <dirent.h>
+#include <err.h>
+#include <errno.h>
+#include <langinfo.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+/* --- Recording -------------------------------------------------------------
+ */
+
+static int64_t now(void)
+{
+    struct timespec t;
+
+    if (clock_gettime(CLOCK_MONOTONIC, &t))
+        err(1, "reading the clock");
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static long sleeps_so_far(void)
+{
+    struct rusage usage;
+
+    if (getrusage(RUSAGE_THREAD, &usage))
+        err(1, "asking for the count of context switches");
+    return usage.ru_nvcsw;
+}
+
+struct timeline *timeline_new(const char *title, unsigned blocks)
+{
+    struct timeline *timeline = calloc(1, sizeof(*timeline));
+
+    if (!timeline)
+        err(1, "allocating a timeline");
+    timeline->title = title;
+    timeline->blocks = blocks;
+    timeline->block = calloc(blocks, sizeof(*timeline->block));
+    /* Room for the main thread's calls beforehand, so that recording one
+       seldom has to ask for memory in the middle of the job. */
+    timeline->room = 4 * blocks;
+    timeline->main = calloc(timeline->room, sizeof(*timeline->main));
+    if (!timeline->block || !timeline->main)
+        err(1, "allocating a timeline of %u blocks", blocks);
+    return timeline;
+}
+
+void timeline_free(struct timeline *timeline)
+{
+    free(timeline->main);
+    free(timeline->block);
+    free(timeline);
+}
+
+void timeline_start(struct timeline *timeline)
+{
+    timeline->start = now();
+}
+
+void timeline_stop(struct timeline *timeline)
+{
+    timeline->total = now() - timeline->start;
+}
+
+void timeline_submitted(struct timeline *timeline, unsigned block)
+{
+    timeline->block[block].begin = now() - timeline->start;
+}
+
+void timeline_completed(struct timeline *timeline, unsigned block)
+{
+    timeline->block[block].end = now() - timeline->start;
+}
+
+void timeline_call(struct timeline *timeline, enum call call)
+{
+    if (timeline->calls == timeline->room) {
+        unsigned room = 2 * timeline->room;
+        struct bar *more =
+            realloc(timeline->main, room * sizeof(*timeline->main));
+        if (!more)
+            err(1, "allocating a timeline of %u calls", room);
+        timeline->main = more;
+        timeline->room = room;
+    }
+    struct bar *bar = &timeline->main[timeline->calls];
+    bar->call = call;
+    bar->sleeps = sleeps_so_far();
+    bar->begin = now() - timeline->start;
+}
+
+void timeline_return(struct timeline *timeline)
+{
+    int error = errno;
+    struct bar *bar = &timeline->main[timeline->calls++];
+
+    bar->end = now() - timeline->start;
+    bar->sleeps = sleeps_so_far() - bar->sleeps;
+    errno = error;
+}
+
+void timeline_threads(struct timeline *timeline)
+{
+    DIR *tasks = opendir("/proc/self/task");
+    unsigned threads = 0;
+
+    if (!tasks && errno == ENOENT)
+        return; /* /proc is not mounted. */
+    if (!tasks)
+        err(1, "opening /proc/self/task");
+    errno = 0;
+    for (struct dirent *task; (task = readdir(tasks));)
+        threads += task->d_name[0] != '.';
+    if (errno)
+        err(1, "reading /proc/self/task");
+    closedir(tasks);
+    if (threads > timeline->threads)
+        timeline->threads = threads;
+}
+
+/* --- Drawing ---------------------------------------------------------------
+ */
+
+/* How a stretch of a lane looks. Later ones win where two share a cell. */
+enum look { NOTHING, RUNNING, WAITING, BLOCKED, BLOCK, LOOKS };
+
+static const struct {
+    const char *utf8, *ascii, *color;
+} looks[LOOKS] = {
+    [NOTHING] = {" ", " ", ""},         [RUNNING] = {"▒", "-", "\033[32m"},
+    [WAITING] = {"░", ".", "\033[34m"}, [BLOCKED] = {"█", "#", "\033[31m"},
+    [BLOCK] = {"█", "=", "\033[36m"},
+};
+
+enum { LABEL = 10, WIDTH = 80, WIDTH_LEAST = LABEL + 10 };
+
+static unsigned lane_width(void)
+{
+    struct winsize window;
+    unsigned width = WIDTH;
+
+    if (isatty(STDOUT_FILENO) &&
+        ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col &&
+        window.ws_col < width)
+        width = window.ws_col;
+    return (width < WIDTH_LEAST ? WIDTH_LEAST : width) - LABEL;
+}
+
+static bool in_color(void)
+{
+    const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
+
+    return isatty(STDOUT_FILENO) && !(no_color && *no_color) && terminal &&
+           strcmp(terminal, "dumb") != 0;
+}
+
+static bool in_utf8(void)
+{
+    return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
+}
+
+/* A time's place in the lane. Two bars that meet round to the same cell edge:
+   one ends where the other begins, and they don't seem to overlap. */
+static unsigned cell(int64_t time, int64_t full, unsigned width)
+{
+    return (unsigned)((time * width + full / 2) / full);
+}
+
+static void fill(enum look *lane, unsigned width, const struct bar *bar,
+                 int64_t full, enum look look)
+{
+    unsigned from = cell(bar->begin, full, width);
+    unsigned to = cell(bar->end, full, width);
+
+    if (from == width)
+        from--; /* Too short to be seen, at the very end: show it still. */
+    if (to == from)
+        to++;
+    for (unsigned i = from; i < to && i < width; i++)
+        if (lane[i] < look)
+            lane[i] = look;
+}
+
+static void print_look(enum look look, bool color)
+{
+    const char *text = in_utf8() ? looks[look].utf8 : looks[look].ascii;
+
+    if (color && *looks[look].color)
+        printf("%s%s\033[0m", looks[look].color, text);
+    else
+        fputs(text, stdout);
+}
+
+static void print_lane(const enum look *lane, unsigned width)
+{
+    bool color = in_color();
+
+    while (width > 0 && lane[width - 1] == NOTHING)
+        width--; /* No blanks at a line's end. */
+    for (unsigned i = 0; i < width; i++)
+        print_look(lane[i], color);
+    putchar('\n');
+}
+
+static enum look look_of(const struct bar *call)
+{
+    if (call->sleeps == 0)
+        return RUNNING;
+    return call->call == CALL_SUBMIT ? BLOCKED : WAITING;
+}
+
+static double ms(int64_t nanoseconds)
+{
+    return (double)nanoseconds / 1e6;
+}
+
+void timeline_draw(const struct timeline *timeline,
+                   const struct timeline *scale)
+{
+    unsigned width = lane_width();
+    int64_t full = scale->total > 0 ? scale->total : 1;
+    enum look lane[WIDTH] = {NOTHING};
+    bool seen[LOOKS] = {false};
+    char time[32];
+
+    /* The ruler: 0 at the left, the whole time at the right. */
+    snprintf(time, sizeof(time), "%.2f ms", ms(full));
+    printf("%-*s0%*s\n", LABEL, timeline->title, (int)width - 1, time);
+
+    printf("%-*s", LABEL, "main");
+    for (unsigned i = 0; i < timeline->calls; i++) {
+        const struct bar *call = &timeline->main[i];
+        fill(lane, width, call, full, look_of(call));
+        seen[look_of(call)] = true;
+    }
+    print_lane(lane, width);
+
+    for (unsigned i = 0; i < timeline->blocks; i++) {
+        memset(lane, 0, sizeof(lane));
+        fill(lane, width, &timeline->block[i], full, BLOCK);
+        printf("block %-*u", LABEL - 6, i);
+        print_lane(lane, width);
+    }
+
+    static const char *const meaning[LOOKS] = {
+        [RUNNING] = "in a system call, running",
+        [WAITING] = "waits for results, by choice",
+        [BLOCKED] = "blocked: the call waits",
+    };
+    const char *between = "main: ";
+    for (enum look look = RUNNING; look <= BLOCKED; look++) {
+        if (!seen[look])
+            continue;
+        fputs(between, stdout);
+        print_look(look, in_color());
+        printf(" %s", meaning[look]);
+        between = "\n      ";
+    }
+    puts("\n");
+}
+
+/* --- The facts -------------------------------------------------------------
+ */
+
+static int by_time(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return (x > y) - (x < y);
+}
+
+unsigned timeline_most_in_flight(const struct timeline *timeline)
+{
+    unsigned n = timeline->blocks, most = 0, ended = 0;
+    int64_t *begin = calloc(n, sizeof(*begin));
+    int64_t *end = calloc(n, sizeof(*end));
+
+    if (!begin || !end)
+        err(1, "allocating the times of %u blocks", n);
+    for (unsigned i = 0; i < n; i++) {
+        begin[i] = timeline->block[i].begin;
+        end[i] = timeline->block[i].end;
+    }
+    qsort(begin, n, sizeof(*begin), by_time);
+    qsort(end, n, sizeof(*end), by_time);
+    /* At each begin, those are in flight that have begun and not ended. One
+       that ends in the same nanosecond has ended. */
+    for (unsigned begun = 1; begun <= n; begun++) {
+        while (end[ended] <= begin[begun - 1])
+            ended++;
+        if (begun - ended > most)
+            most = begun - ended;
+    }
+    free(begin);
+    free(end);
+    return most;
+}
+
+static double percent(int64_t part, int64_t whole)
+{
+    return whole > 0 ? 100.0 * (double)part / (double)whole : 0;
+}
+
+void timeline_facts(const struct timeline *timeline, uint32_t checksum)
+{
+    int64_t blocked = 0, in_submit = 0;
+    long sleeps = 0;
+
+    for (unsigned i = 0; i < timeline->calls; i++) {
+        const struct bar *call = &timeline->main[i];
+        int64_t time = call->sleeps > 0 ? call->end - call->begin : 0;
+
+        blocked += time;
+        if (call->call == CALL_SUBMIT) {
+            in_submit += time;
+            sleeps += call->sleeps;
+        }
+    }
+    printf("most in flight: %u\n", timeline_most_in_flight(timeline));
+    printf("main thread blocked: %.0f%% (%.0f%% in submit)\n",
+           percent(blocked, timeline->total),
+           percent(in_submit, timeline->total));
+    printf("sleeps in submit: %ld\n", sleeps);
+    if (timeline->threads)
+        printf("threads: %u\n", timeline->threads);
+    else
+        puts("threads: unknown, /proc is not mounted");
+    printf("completed before submit returned: %u of %u\n",
+           timeline->completed_early, timeline->blocks);
+    printf("total: %.2f ms\n", ms(timeline->total));
+    printf("checksum: %08x\n", (unsigned)checksum);
+}
+
+/* --- The trace -------------------------------------------------------------
+ */
+
+static void trace_name(FILE *out, const char *what, unsigned pid, unsigned tid,
+                       const char *name)
+{
+    fprintf(out,
+            "{\"ph\":\"M\",\"name\":\"%s\",\"pid\":%u,\"tid\":%u,"
+            "\"args\":{\"name\":\"%s\"}},\n",
+            what, pid, tid, name);
+}
+
+static void trace_bar(FILE *out, const struct bar *bar, unsigned pid,
+                      unsigned tid, const char *name)
+{
+    fprintf(out,
+            "{\"ph\":\"X\",\"name\":\"%s\",\"pid\":%u,\"tid\":%u,"
+            "\"ts\":%.3f,\"dur\":%.3f},\n",
+            name, pid, tid, (double)bar->begin / 1e3,
+            (double)(bar->end - bar->begin) / 1e3);
+}
+
+static void trace_pass(FILE *out, const struct timeline *timeline, unsigned pid)
+{
+    static const char *const names[LOOKS] = {[RUNNING] = "running in a call",
+                                             [WAITING] = "waits for results",
+                                             [BLOCKED] = "blocked"};
+
+    trace_name(out, "process_name", pid, 0, timeline->title);
+    trace_name(out, "thread_name", pid, 0, "main");
+    for (unsigned i = 0; i < timeline->calls; i++)
+        trace_bar(out, &timeline->main[i], pid, 0,
+                  names[look_of(&timeline->main[i])]);
+    for (unsigned i = 0; i < timeline->blocks; i++) {
+        char name[32];
+
+        snprintf(name, sizeof(name), "block %u", i);
+        trace_name(out, "thread_name", pid, i + 1, name);
+        trace_bar(out, &timeline->block[i], pid, i + 1, name);
+    }
+}
+
+void timeline_trace(const char *path, struct timeline *const *timelines)
+{
+    if (!path)
+        return;
+    FILE *out = save_begin(path);
+    fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", out);
+    for (unsigned pass = 0; timelines[pass]; pass++)
+        trace_pass(out, timelines[pass], pass + 1);
+    /* JSON allows no comma behind the last event; this is a last one without.
+     */
+    fputs("{\"ph\":\"M\",\"name\":\"process_labels\",\"pid\":1,\"tid\":0,"
+          "\"args\":{\"labels\":\"In Circles\"}}]}\n",
+          out);
+    save_commit(out);
+}

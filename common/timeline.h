@@ -1,0 +1,102 @@
+/**
+ * @file timeline.h
+ * What happened when: a lane for the main thread and one for each block.
+ *
+ * A chapter says when it hands a block's request over and when it has the
+ * result, and marks the system calls of its main thread. From that this prop
+ * draws the timeline, prints the facts, and writes the trace.
+ *
+ * Whether a call waited is not for the chapter to claim: the kernel counts how
+ * often a thread gave up the processor to wait (voluntary context switches,
+ * getrusage(2)), and a call in which that count grew is a call that waited.
+ */
+#ifndef TIMELINE_H
+#define TIMELINE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/** A system call of the main thread, for the main lane. */
+enum call {
+    CALL_SUBMIT, /**< Hands requests over; whoever waits here has no choice. */
+    CALL_WAIT /**< Waits for results, because there is nothing better to do. */
+};
+
+/** One bar in a lane, from `begin` to `end`: nanoseconds since the start. */
+struct bar {
+    int64_t begin, end;
+    enum call call; /**< In the main lane only. */
+    long sleeps;    /**< In the main lane only: voluntary context switches. */
+};
+
+/** The record of one pass over the blocks. */
+struct timeline {
+    const char *title;        /**< Names this pass, where there are several. */
+    int64_t start;            /**< CLOCK_MONOTONIC, nanoseconds. */
+    int64_t total;            /**< Nanoseconds from start to stop. */
+    unsigned blocks;          /**< How many blocks, and so lanes. */
+    struct bar *block;        /**< One bar for each block. */
+    struct bar *main;         /**< The main thread's calls, in their order. */
+    unsigned calls, room;     /**< How many of them, and how many fit. */
+    unsigned threads;         /**< Most threads seen by timeline_threads(). */
+    unsigned completed_early; /**< For the chapter to count: how many requests
+                                  were complete when their submit returned. */
+};
+
+/** @param title Names this pass. @param blocks One lane for each. */
+struct timeline *timeline_new(const char *title, unsigned blocks);
+void timeline_free(struct timeline *timeline);
+
+/** The pass begins: all times count from here. */
+void timeline_start(struct timeline *timeline);
+/** The pass is over. */
+void timeline_stop(struct timeline *timeline);
+
+/** The request for this block is about to be handed over. */
+void timeline_submitted(struct timeline *timeline, unsigned block);
+/** The whole block is there. */
+void timeline_completed(struct timeline *timeline, unsigned block);
+
+/** The main thread is about to make a system call. */
+void timeline_call(struct timeline *timeline, enum call call);
+/** That call has returned. Leaves errno as it is. */
+void timeline_return(struct timeline *timeline);
+
+/** Count this process's threads now (/proc/self/task); the most are kept. */
+void timeline_threads(struct timeline *timeline);
+
+/**
+ * Draw the timeline on stdout, to scale, in a width of at most 80 columns and
+ * never more than the terminal has. Colors on a terminal only, and not with
+ * NO_COLOR set; plain ASCII where the locale has no UTF-8.
+ *
+ * @param timeline  A pass that has stopped.
+ * @param scale     The pass whose total is the full width, so that two can be
+ *                  compared by eye; `timeline` itself for one alone.
+ */
+void timeline_draw(const struct timeline *timeline,
+                   const struct timeline *scale);
+
+/**
+ * Print the facts, `name: value` a line.
+ *
+ * @param timeline  A pass that has stopped.
+ * @param checksum  blocks_checksum() of what it read.
+ */
+void timeline_facts(const struct timeline *timeline, uint32_t checksum);
+
+/** The most requests that were handed over and not yet complete at once. */
+unsigned timeline_most_in_flight(const struct timeline *timeline);
+
+/**
+ * Write passes as Chrome trace events (JSON), for Perfetto to open: a process
+ * for each pass, a thread for each lane, times in microseconds. The format is
+ * Google's "Trace Event Format". Does nothing when `path` is NULL; exits with a
+ * message on errors.
+ *
+ * @param path       The file to write, whole or not at all.
+ * @param timelines  The passes, NULL behind the last.
+ */
+void timeline_trace(const char *path, struct timeline *const *timelines);
+
+#endif
