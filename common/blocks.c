@@ -230,6 +230,17 @@ uint32_t blocks_checksum(const struct blocks *blocks)
     return (uint32_t)crc;
 }
 
+void blocks_failed(const struct blocks *blocks, unsigned i, int64_t res)
+{
+    intmax_t offset = blocks->block[i].offset;
+
+    if (res == 0)
+        errx(1, "reading %s at byte %jd: the file has become shorter",
+             blocks->path, offset);
+    errno = (int)-res;
+    err(1, "reading %s at byte %jd", blocks->path, offset);
+}
+
 void blocks_close(struct blocks *blocks)
 {
     free(blocks->memory);

@@ -79,6 +79,19 @@ void blocks_clear(const struct blocks *blocks);
 /** CRC-32 (zlib's) of the blocks' data, in the order of the blocks. */
 uint32_t blocks_checksum(const struct blocks *blocks);
 
+/**
+ * The read of a block came back with `res`, which is not a number of bytes: say
+ * so and exit with status 1. Completions carry their error as a negative errno;
+ * this is the one place that turns it into text.
+ *
+ * @param blocks  The job.
+ * @param i       Which block was to be read.
+ * @param res     -errno; or 0, the end of the file, where there were bytes when
+ *                blocks_open() looked.
+ */
+__attribute__((noreturn)) void blocks_failed(const struct blocks *blocks,
+                                             unsigned i, int64_t res);
+
 /** Close the file and free the memory. */
 void blocks_close(struct blocks *blocks);
 

@@ -27,16 +27,13 @@ static bool has_code(const char *line, bool *comment)
     return code;
 }
 
-long count_code_lines(const char *self, const char *path)
+static long count_file(const char *path)
 {
-    const char *slash = strrchr(self, '/');
-    int folder = slash ? (int)(slash - self) + 1 : 0;
-    char full[PATH_MAX], line[512];
+    char line[512];
     bool comment = false;
     long lines = 0;
 
-    snprintf(full, sizeof(full), "%.*s%s", folder, self, path);
-    FILE *file = fopen(full, "re");
+    FILE *file = fopen(path, "re");
     if (!file)
         return -1;
     while (fgets(line, sizeof(line), file))
@@ -44,4 +41,24 @@ long count_code_lines(const char *self, const char *path)
     bool failed = ferror(file);
     fclose(file);
     return failed ? -1 : lines;
+}
+
+void count_print(const char *self, const char *const *paths)
+{
+    const char *slash = strrchr(self, '/');
+    int folder = slash ? (int)(slash - self) + 1 : 0;
+
+    fputs("lines of code:", stdout);
+    for (; *paths; paths++) {
+        char path[PATH_MAX];
+        const char *name = strrchr(*paths, '/');
+
+        snprintf(path, sizeof(path), "%.*s%s", folder, self, *paths);
+        long lines = count_file(path);
+        if (lines < 0)
+            printf(" unknown");
+        else
+            printf(" %ld", lines);
+        printf(" in %s%s", name ? name + 1 : *paths, paths[1] ? "," : "\n");
+    }
 }

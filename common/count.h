@@ -1,19 +1,19 @@
 /**
  * @file count.h
- * How long a program is: counted from its source, never typed in.
+ * How long programs are: counted from their sources, never typed in.
  */
 #ifndef COUNT_H
 #define COUNT_H
 
 /**
- * Count the lines of C in a source file that hold code: not blank, and not
- * comment alone.
+ * Print the fact `lines of code`: for each source, how many of its lines hold
+ * code, and are not blank and not comment alone. Where a source can't be read,
+ * since the tree has moved after it was built, say so instead.
  *
- * @param self  `__FILE__` of the caller.
- * @param path  The source, relative to the folder of `self`.
- * @return lines, or -1 where the source can't be read (the tree was moved
- *         since it was built).
+ * @param self   `__FILE__` of the caller.
+ * @param paths  The sources, relative to the folder of `self`; NULL behind the
+ *               last.
  */
-long count_code_lines(const char *self, const char *path);
+void count_print(const char *self, const char *const *paths);
 
 #endif

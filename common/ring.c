@@ -34,6 +34,7 @@ int ring_open(struct ring *ring, unsigned entries)
     if (p.features & IORING_FEAT_SINGLE_MMAP && ring->sq_bytes < ring->cq_bytes)
         ring->sq_bytes = ring->cq_bytes;
 
+    ring->features = p.features;
     ring->sq_entries = p.sq_entries;
     ring->cq_entries = p.cq_entries;
     ring->sq_map = map(ring->fd, ring->sq_bytes, IORING_OFF_SQ_RING);

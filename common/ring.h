@@ -16,6 +16,7 @@
  */
 struct ring {
     int fd;
+    unsigned features; /**< IORING_FEAT_ bits of this kernel. */
 
     /* The submission queue: we write the tail, the kernel writes the head. */
     _Atomic unsigned *sq_head, *sq_tail;

@@ -15,8 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* --- Recording -------------------------------------------------------------
- */
+/* --- Recording ----------------------------------------------------------- */
 
 static int64_t now(void)
 {
@@ -73,12 +72,15 @@ void timeline_stop(struct timeline *timeline)
 
 void timeline_submitted(struct timeline *timeline, unsigned block)
 {
+    timeline->block[block].past = timeline->past;
     timeline->block[block].begin = now() - timeline->start;
 }
 
 void timeline_completed(struct timeline *timeline, unsigned block)
 {
     timeline->block[block].end = now() - timeline->start;
+    if (timeline->past - timeline->block[block].past <= 1)
+        timeline->completed_early++;
 }
 
 void timeline_call(struct timeline *timeline, enum call call)
@@ -105,6 +107,7 @@ void timeline_return(struct timeline *timeline)
 
     bar->end = now() - timeline->start;
     bar->sleeps = sleeps_so_far() - bar->sleeps;
+    timeline->past += bar->call != CALL_LOOK;
     errno = error;
 }
 
@@ -127,8 +130,7 @@ void timeline_threads(struct timeline *timeline)
         timeline->threads = threads;
 }
 
-/* --- Drawing ---------------------------------------------------------------
- */
+/* --- Drawing ------------------------------------------------------------- */
 
 /* How a stretch of a lane looks. Later ones win where two share a cell. */
 enum look { NOTHING, RUNNING, WAITING, BLOCKED, BLOCK, LOOKS };
@@ -268,14 +270,20 @@ void timeline_draw(const struct timeline *timeline,
     puts("\n");
 }
 
-/* --- The facts -------------------------------------------------------------
- */
+/* --- The facts ----------------------------------------------------------- */
 
 static int by_time(const void *a, const void *b)
 {
     int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
 
     return (x > y) - (x < y);
+}
+
+static int by_end(const void *a, const void *b)
+{
+    const struct bar *x = a, *y = b;
+
+    return by_time(&x->end, &y->end);
 }
 
 unsigned timeline_most_in_flight(const struct timeline *timeline)
@@ -303,6 +311,24 @@ unsigned timeline_most_in_flight(const struct timeline *timeline)
     free(begin);
     free(end);
     return most;
+}
+
+static void print_order(const struct timeline *timeline)
+{
+    const unsigned most = 16; /* What fits a line. */
+    struct bar *const bars = calloc(timeline->blocks, sizeof(*bars));
+
+    if (!bars)
+        err(1, "allocating the order of %u blocks", timeline->blocks);
+    /* `begin` is not needed here: let it say which block the bar is of. */
+    for (unsigned i = 0; i < timeline->blocks; i++)
+        bars[i] = (struct bar){.begin = i, .end = timeline->block[i].end};
+    qsort(bars, timeline->blocks, sizeof(*bars), by_end);
+    fputs("completed in the order:", stdout);
+    for (unsigned i = 0; i < timeline->blocks && i < most; i++)
+        printf(" %u", (unsigned)bars[i].begin);
+    puts(timeline->blocks > most ? " ..." : "");
+    free(bars);
 }
 
 static double percent(int64_t part, int64_t whole)
@@ -336,12 +362,12 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
         puts("threads: unknown, /proc is not mounted");
     printf("completed before submit returned: %u of %u\n",
            timeline->completed_early, timeline->blocks);
+    print_order(timeline);
     printf("total: %.2f ms\n", ms(timeline->total));
     printf("checksum: %08x\n", (unsigned)checksum);
 }
 
-/* --- The trace -------------------------------------------------------------
- */
+/* --- The trace ----------------------------------------------------------- */
 
 static void trace_name(FILE *out, const char *what, unsigned pid, unsigned tid,
                        const char *name)

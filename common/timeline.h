@@ -18,8 +18,9 @@
 
 /** A system call of the main thread, for the main lane. */
 enum call {
-    CALL_SUBMIT, /**< Hands requests over; whoever waits here has no choice. */
-    CALL_WAIT /**< Waits for results, because there is nothing better to do. */
+    CALL_SUBMIT, /**< Hands requests over; a wait in here is nobody's choice. */
+    CALL_LOOK,   /**< Asks for results and does not wait for them. */
+    CALL_WAIT    /**< Waits for results: there is nothing better to do. */
 };
 
 /** One bar in a lane, from `begin` to `end`: nanoseconds since the start. */
@@ -27,6 +28,7 @@ struct bar {
     int64_t begin, end;
     enum call call; /**< In the main lane only. */
     long sleeps;    /**< In the main lane only: voluntary context switches. */
+    unsigned past;  /**< In a block's lane only: `past` when it began. */
 };
 
 /** The record of one pass over the blocks. */
@@ -39,8 +41,9 @@ struct timeline {
     struct bar *main;         /**< The main thread's calls, in their order. */
     unsigned calls, room;     /**< How many of them, and how many fit. */
     unsigned threads;         /**< Most threads seen by timeline_threads(). */
-    unsigned completed_early; /**< For the chapter to count: how many requests
-                                  were complete when their submit returned. */
+    unsigned past;            /**< Submits and waits that have returned. */
+    unsigned completed_early; /**< Blocks that were found complete with no call
+                                  since but their own submit, and looks. */
 };
 
 /** @param title Names this pass. @param blocks One lane for each. */

@@ -18,9 +18,7 @@
 #include "blocks.h"
 #include "timeline.h"
 
-#include <err.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -52,19 +50,16 @@ static void read_block(const struct blocks *blocks, unsigned i,
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            err(1, "reading %s at byte %jd", blocks->path,
-                (intmax_t)block->offset);
+            blocks_failed(blocks, i, -errno);
         /* 0 is the end of the file. We only ask for bytes that were there
            when we looked, so somebody has cut the file shorter since. Without
            this line the loop would never end. */
         if (n == 0)
-            errx(1, "reading %s at byte %jd: the file has become shorter",
-                 blocks->path, (intmax_t)block->offset);
+            blocks_failed(blocks, i, 0);
         done += (size_t)n;
     }
 
     timeline_completed(timeline, i);
-    timeline->completed_early++; /* pread() returns only with the data. */
 }
 
 static void read_all(const struct blocks *blocks, struct timeline *timeline)

@@ -41,8 +41,7 @@ static const struct program program = {
     .takes_file = true,
 };
 
-/* --- The system calls ------------------------------------------------------
- */
+/* --- The system calls ---------------------------------------------------- */
 
 /* glibc has no wrappers for these four. libaio has, but its wrappers return
    -errno and hide what we are here to see. */
@@ -68,8 +67,7 @@ static int io_destroy(aio_context_t context)
     return (int)syscall(SYS_io_destroy, context);
 }
 
-/* --- The job ---------------------------------------------------------------
- */
+/* --- The job ------------------------------------------------------------- */
 
 /* One block's way through the kernel. */
 struct request {
@@ -114,19 +112,21 @@ static void submit(aio_context_t context, struct iocb **iocbs, unsigned n,
     }
 }
 
-/* Collect what is complete: at least `least` events. Returns how many blocks
-   that finished. A NULL timeout waits; a zero one only looks. */
+/* Collect what is complete: at least `least` events, and with 0 only what is
+   there already. Returns how many blocks that finished. */
 static unsigned collect(aio_context_t context, long least,
-                        struct timespec *timeout, struct request *requests,
-                        const struct blocks *blocks, struct timeline *timeline)
+                        struct request *requests, const struct blocks *blocks,
+                        struct timeline *timeline)
 {
     struct io_event events[256];
+    struct timespec zero = {0};
     unsigned finished = 0;
     int n;
 
     do { /* A signal may end the wait before an event does. */
-        timeline_call(timeline, CALL_WAIT);
-        n = io_getevents(context, least, blocks->count, events, timeout);
+        timeline_call(timeline, least == 0 ? CALL_LOOK : CALL_WAIT);
+        n = io_getevents(context, least, blocks->count, events,
+                         least == 0 ? &zero : NULL);
         timeline_return(timeline);
     } while (n < 0 && errno == EINTR);
     if (n < 0)
@@ -140,14 +140,8 @@ static unsigned collect(aio_context_t context, long least,
         /* What read() would have returned comes in res, but for one thing:
            errno is a matter of system calls, and this is none. An error is
            the number itself, negative. */
-        if (res < 0) {
-            errno = (int)-res;
-            err(1, "reading %s at byte %jd", blocks->path,
-                (intmax_t)blocks->block[i].offset);
-        }
-        if (res == 0)
-            errx(1, "reading %s at byte %jd: the file has become shorter",
-                 blocks->path, (intmax_t)blocks->block[i].offset);
+        if (res <= 0)
+            blocks_failed(blocks, i, res);
 
         request->done += (size_t)res;
         if (request->done < blocks->block[i].length) {
@@ -184,23 +178,18 @@ static void read_all(aio_context_t context, const struct blocks *blocks,
             timeline_submitted(timeline, k);
         submit(context, &iocbs[i], batch, timeline);
 
-        /* The question of this chapter. A timeout of zero does not wait: it
-           returns the events that are there already. */
-        struct timespec zero = {0};
-        unsigned early = collect(context, 0, &zero, requests, blocks, timeline);
-        timeline->completed_early += early;
-        finished += early;
+        /* The question of this chapter: how many are complete already? */
+        finished += collect(context, 0, requests, blocks, timeline);
     }
-    timeline_threads(timeline);
     while (finished < blocks->count)
-        finished += collect(context, 1, NULL, requests, blocks, timeline);
+        finished += collect(context, 1, requests, blocks, timeline);
     timeline_stop(timeline);
+    timeline_threads(timeline);
     free(iocbs);
     free(requests);
 }
 
-/* --- Write, fsync, and mistakes --------------------------------------------
- */
+/* --- Write, fsync, and mistakes ------------------------------------------ */
 
 /* Submit one iocb, wait for its event, return its res. Where io_submit()
    itself refuses the iocb, that is -errno as well. */

@@ -1,0 +1,204 @@
+/*
+ * 15 · The same with liburing
+ *
+ * Reads the eight blocks through io_uring once more, with liburing in place of
+ * the mmaps, the masks and the memory orders. What is left is the job.
+ *
+ * Watch for: the timeline and the facts are those of chapter 13, and the last
+ * lines, which count how much shorter the program has become.
+ *
+ * Build: cc -Icommon chapters/15-liburing-read/liburing-read.c \
+ *           common/{args,blocks,count,save,timeline,why}.c -lz -luring \
+ *           -o 15-liburing-read
+ *
+ * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
+ * Manual pages: io_uring_queue_init(3), io_uring_get_sqe(3),
+ * io_uring_prep_read(3), io_uring_submit(3), io_uring_wait_cqe(3).
+ */
+#include "args.h"
+#include "blocks.h"
+#include "count.h"
+#include "timeline.h"
+#include "why.h"
+
+#include <err.h>
+#include <errno.h>
+#include <liburing.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static unsigned entries = 8;
+
+static const struct program program = {
+    .name = "15-liburing-read",
+    .does = "Reads blocks of a file through io_uring, with liburing.",
+    .reads_blocks = true,
+    .takes_file = true,
+    .knobs = (const struct knob[]){{"entries", "slots in the submission queue",
+                                    &entries, 1, 4096},
+                                   {.name = NULL}},
+};
+
+/* One block's way through the ring. */
+struct request {
+    size_t done;    /* Bytes read so far. */
+    bool in_flight; /* In the ring, or in the kernel. */
+};
+
+struct reader {
+    const struct blocks *blocks;
+    struct timeline *timeline;
+    struct io_uring ring;
+    struct request *requests; /* One for each block. */
+    unsigned in_flight, finished;
+};
+
+/* Fill entries for the blocks that want bytes, while there is room. */
+static void fill(struct reader *r)
+{
+    for (unsigned i = 0; i < r->blocks->count; i++) {
+        const struct block *block = &r->blocks->block[i];
+        struct request *request = &r->requests[i];
+
+        if (request->in_flight || request->done == block->length)
+            continue;
+
+        /* NULL is no error: the queue is full, and the others go next time. A
+           program that does not check writes to address 0 as soon as it has
+           one block more than the queue has entries. */
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
+        if (!sqe)
+            break;
+        io_uring_prep_read(sqe, r->blocks->fd, block->data + request->done,
+                           (unsigned)(block->length - request->done),
+                           (uint64_t)block->offset + request->done);
+        io_uring_sqe_set_data64(sqe, i); /* After prep, which clears it. */
+
+        if (request->done == 0)
+            timeline_submitted(r->timeline, i);
+        request->in_flight = true;
+        r->in_flight++;
+    }
+}
+
+/* liburing returns -errno and leaves errno alone: perror() would print whatever
+   failed before, or "Success". Here it becomes errno, once for all calls. */
+static void check(int result, const char *what)
+{
+    if (result >= 0 || result == -EINTR) /* The loop comes back. */
+        return;
+    errno = -result;
+    err(1, "%s", what);
+}
+
+static void submit(struct reader *r)
+{
+    timeline_call(r->timeline, CALL_SUBMIT);
+    int taken = io_uring_submit(&r->ring);
+    timeline_return(r->timeline);
+
+    /* No room in the kernel just now, as in chapter 13. */
+    if ((taken == -EAGAIN || taken == -EBUSY) &&
+        r->in_flight > io_uring_sq_ready(&r->ring))
+        return;
+    check(taken, "submitting reads");
+}
+
+static void wait_for_one(struct reader *r)
+{
+    struct io_uring_cqe *cqe;
+
+    timeline_call(r->timeline, CALL_WAIT);
+    int result = io_uring_wait_cqe(&r->ring, &cqe);
+    timeline_return(r->timeline);
+    check(result, "waiting for a read");
+}
+
+static void complete(struct reader *r, const struct io_uring_cqe *cqe)
+{
+    unsigned i = (unsigned)io_uring_cqe_get_data64(cqe);
+    struct request *request = &r->requests[i];
+
+    request->in_flight = false;
+    r->in_flight--;
+    if (cqe->res == -EINTR || cqe->res == -EAGAIN)
+        return; /* fill() asks again. */
+    if (cqe->res <= 0)
+        blocks_failed(r->blocks, i, cqe->res);
+
+    request->done += (size_t)cqe->res;
+    if (request->done < r->blocks->block[i].length)
+        return; /* A short read: fill() asks for the rest. */
+    timeline_completed(r->timeline, i);
+    r->finished++;
+}
+
+/* Take all completions that are there, and say how many. */
+static unsigned reap(struct reader *r)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+
+    /* cqe points into the ring, at memory that the kernel writes: it is a
+       loan, not a copy. The loan ends with io_uring_cq_advance(), so that comes
+       last; a CQE looked at after it may be the next one already. */
+    io_uring_for_each_cqe(&r->ring, head, cqe)
+    {
+        complete(r, cqe);
+        n++;
+    }
+    io_uring_cq_advance(&r->ring, n);
+    return n;
+}
+
+static void read_all(struct reader *r)
+{
+    blocks_clear(r->blocks);
+    timeline_start(r->timeline);
+    while (r->finished < r->blocks->count) {
+        fill(r);
+        if (io_uring_sq_ready(&r->ring) > 0)
+            submit(r);
+        if (reap(r) == 0 && r->in_flight > io_uring_sq_ready(&r->ring))
+            wait_for_one(r);
+    }
+    timeline_stop(r->timeline);
+    timeline_threads(r->timeline);
+}
+
+int main(int argc, char **argv)
+{
+    struct args args = args_parse(argc, argv, &program);
+    struct reader r = {0};
+
+    int result = io_uring_queue_init(entries, &r.ring, 0);
+    if (result < 0)
+        uring_refused(-result);
+    if (!(r.ring.features & IORING_FEAT_RW_CUR_POS))
+        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
+    if (!args.check) {
+        struct blocks blocks;
+        blocks_open(&blocks, &args);
+        r.blocks = &blocks;
+        r.timeline = timeline_new("liburing", blocks.count);
+        r.requests = calloc(blocks.count, sizeof(*r.requests));
+        if (!r.requests)
+            err(1, "allocating %u requests", blocks.count);
+
+        blocks_drop(&blocks);
+        blocks_announce(&blocks);
+        read_all(&r);
+        timeline_draw(r.timeline, r.timeline);
+        timeline_facts(r.timeline, blocks_checksum(&blocks));
+        count_print(__FILE__, (const char *[]){"liburing-read.c",
+                                               "../13-uring-read/uring-read.c",
+                                               "../../common/ring.c", NULL});
+
+        timeline_trace(args.trace, (struct timeline *[]){r.timeline, NULL});
+        free(r.requests);
+        timeline_free(r.timeline);
+        blocks_close(&blocks);
+    }
+    io_uring_queue_exit(&r.ring);
+    return 0;
+}
