@@ -212,7 +212,8 @@ void blocks_announce(const struct blocks *blocks)
                resident, pages);
     else
         puts("), perhaps warm: the kernel won't tell\n"
-             "(it tells only who owns the file or may write to it)");
+             "(mincore() tells who owns a file or may write to it, and knows\n"
+             "only what can be mapped)");
     putchar('\n');
 }
 
@@ -235,7 +236,8 @@ void blocks_failed(const struct blocks *blocks, unsigned i, int64_t res)
     intmax_t offset = blocks->block[i].offset;
 
     if (res == 0)
-        errx(1, "reading %s at byte %jd: the file has become shorter",
+        errx(1,
+             "reading %s at byte %jd: the file ends sooner than its size said",
              blocks->path, offset);
     errno = (int)-res;
     err(1, "reading %s at byte %jd", blocks->path, offset);

@@ -122,7 +122,7 @@ static void tear_down(struct ring *ring)
 struct field {
     const char *name;
     unsigned offset;
-    size_t bytes;
+    size_t array; /* Bytes; 0 for a single number of four. */
     const char *writer;
 };
 
@@ -133,7 +133,8 @@ static int by_offset(const void *a, const void *b)
     return (x->offset > y->offset) - (x->offset < y->offset);
 }
 
-/* Memory, from low to high. A field of four bytes is shown with its value. */
+/* Memory, from low to high: numbers with their value, arrays with their size.
+ */
 static void draw(const struct map *map, const char *title, struct field *fields,
                  size_t n)
 {
@@ -146,11 +147,11 @@ static void draw(const struct map *map, const char *title, struct field *fields,
         const struct field *f = &fields[i];
         char value[32];
 
-        if (f->bytes == sizeof(unsigned))
+        if (f->array)
+            snprintf(value, sizeof(value), "%zu bytes", f->array);
+        else
             snprintf(value, sizeof(value), "= %u",
                      *(unsigned *)(map->at + f->offset));
-        else
-            snprintf(value, sizeof(value), "%zu bytes", f->bytes);
         printf("%6u | %-20s %-12s %-11s|\n", f->offset, f->name, value,
                f->writer);
     }
@@ -164,19 +165,19 @@ static void draw_all(const struct ring *ring)
     const struct io_cqring_offsets *cq = &p->cq_off;
     const char *us = "we write", *kernel = "kernel", *fixed = "fixed";
     struct field fields[] = {
-        {"SQ head", sq->head, 4, kernel},
-        {"SQ tail", sq->tail, 4, us},
-        {"SQ ring_mask", sq->ring_mask, 4, fixed},
-        {"SQ ring_entries", sq->ring_entries, 4, fixed},
-        {"SQ flags", sq->flags, 4, kernel},
-        {"SQ dropped", sq->dropped, 4, kernel},
+        {"SQ head", sq->head, 0, kernel},
+        {"SQ tail", sq->tail, 0, us},
+        {"SQ ring_mask", sq->ring_mask, 0, fixed},
+        {"SQ ring_entries", sq->ring_entries, 0, fixed},
+        {"SQ flags", sq->flags, 0, kernel},
+        {"SQ dropped", sq->dropped, 0, kernel},
         {"SQ array of indices", sq->array, p->sq_entries * sizeof(unsigned),
          us},
-        {"CQ head", cq->head, 4, us},
-        {"CQ tail", cq->tail, 4, kernel},
-        {"CQ ring_mask", cq->ring_mask, 4, fixed},
-        {"CQ ring_entries", cq->ring_entries, 4, fixed},
-        {"CQ overflow", cq->overflow, 4, kernel},
+        {"CQ head", cq->head, 0, us},
+        {"CQ tail", cq->tail, 0, kernel},
+        {"CQ ring_mask", cq->ring_mask, 0, fixed},
+        {"CQ ring_entries", cq->ring_entries, 0, fixed},
+        {"CQ overflow", cq->overflow, 0, kernel},
         {"CQ array of CQEs", cq->cqes,
          p->cq_entries * sizeof(struct io_uring_cqe), kernel},
     };

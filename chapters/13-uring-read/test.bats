@@ -1,0 +1,107 @@
+#!/usr/bin/env bats
+# 13 · Reading through a ring: submit hands over and returns.
+
+setup() {
+    load ../../common/test/helpers
+    needs 13-uring-read
+    FILE=$(make_file $((4 << 20)))
+}
+
+checksum_of_01() {
+    "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
+}
+
+# submitted: how many entries the kernel took, in all calls of the log.
+submitted() {
+    calls io_uring_enter |
+        awk '{ split($0, a, ", "); if (a[2] > 0) n += $NF } END { print n }'
+}
+
+@test "the same bytes as 01, all eight in flight at once, one thread" {
+    run -0 --separate-stderr "$BIN/13-uring-read" "$FILE"
+    assert_equal "$(fact checksum)" "$(checksum_of_01)"
+    assert_equal "$(fact 'most in flight')" 8
+    order=$(fact 'completed in the order' | tr ' ' '\n' | sort -n | paste -sd ' ')
+    assert_equal "$order" '0 1 2 3 4 5 6 7'
+    assert_equal "$stderr" ''
+}
+
+# The climax. A busy machine may stop the thread in the middle of its submit,
+# for so long that the disk is done before it goes on. So: never eight of eight
+# for 08, and once in twenty runs is enough for 13.
+@test "cold, submit returns with fewer than eight complete, where 08 has eight" {
+    need_cold
+    need_aio
+    for _ in {1..20}; do
+        run -0 "$BIN/08-io-submit" "$FILE"
+        assert_equal "$(fact 'completed before submit returned')" '8 of 8'
+        run -0 "$BIN/13-uring-read" "$FILE"
+        assert_line --index 0 --partial ', cold: 0 of '
+        early=$(fact 'completed before submit returned')
+        if ((${early% of 8} < 8)) && [[ $(fact 'sleeps in submit') == 0 ]]; then
+            return 0
+        fi
+    done
+    fail "$output"
+}
+
+@test "strace: one enter submits all eight; nobody else reads the file" {
+    need_strace
+    strace_calls io_uring_enter,pread64,read,readv,io_submit \
+        "$BIN/13-uring-read" "$FILE"
+    assert_success
+    run -0 calls io_uring_enter
+    assert_line --index 0 --regexp 'io_uring]>, 8, 0, 0, NULL, 0\) = 8$'
+    for call in pread64 read readv io_submit; do
+        assert_equal "$(count_calls $call "<$FILE>")" 0
+    done
+}
+
+@test "more blocks than slots: right with a ring of 1, 2 and 4" {
+    for entries in 1 2 4; do
+        run -0 "$BIN/13-uring-read" --entries $entries -n 20 "$FILE"
+        assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
+        # Never more in flight than the completion queue can hold.
+        assert [ "$(fact 'most in flight')" -le $((2 * entries)) ]
+    done
+}
+
+@test "short reads are finished, with slots to spare and without" {
+    need_strace
+    for entries in 1 2 8 16; do
+        strace_calls io_uring_enter env LD_PRELOAD="$BUILD/libshort.so" \
+            "$BIN/13-uring-read" --entries $entries "$FILE"
+        assert_success
+        # Each block goes twice: all but its last page, then that.
+        assert_equal "$(submitted)" 16
+        assert_equal "$(fact checksum)" "$(checksum_of_01)"
+    done
+}
+
+@test "enter is made again after EINTR, EAGAIN and EBUSY while reads are out" {
+    need_strace
+    for error in EINTR EAGAIN EBUSY; do
+        # Two slots: the first enter submits, later ones do with reads in flight.
+        for when in 2 3 4; do
+            run --separate-stderr strace -o /dev/null -e signal=none \
+                -e inject=io_uring_enter:error=$error:when=$when \
+                "$BIN/13-uring-read" --entries 2 -n 20 "$FILE"
+            # Waiting knows no EAGAIN: then it is an error, and said so.
+            if [[ $status == 1 && $error == EAGAIN ]]; then
+                assert_equal "$stderr" "13-uring-read: waiting for a read:\
+ Resource temporarily unavailable"
+            else
+                assert_success
+                assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
+            fi
+        done
+    done
+}
+
+@test "EAGAIN with nothing in flight is an error, not a wait for ever" {
+    need_strace
+    run -1 --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
+        -e inject=io_uring_enter:error=EAGAIN "$BIN/13-uring-read" "$FILE"
+    assert_equal "$stderr" "13-uring-read: submitting 8 reads: Resource\
+ temporarily unavailable"
+}

@@ -1,0 +1,225 @@
+# What the tests share. A test.bats loads it with
+#
+#     load ../../common/test/helpers
+#
+# $ROOT is the repository, $BUILD the build tree, $BIN the programs in it. Files
+# that a test makes belong below $BATS_TEST_TMPDIR: it is private to the test,
+# and CTest puts it below the build tree, on a real disk. Two tests run at once,
+# so nobody may drop pages of a file that somebody else reads: make_file.
+# shellcheck shell=bash
+
+bats_require_minimum_version 1.5.0
+bats_load_library bats-support
+bats_load_library bats-assert
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+BUILD=${BUILD:-$ROOT/build}
+BIN=$BUILD/bin
+PAGE=$(getconf PAGESIZE)
+export ROOT BUILD BIN PAGE
+
+# The same bytes from every machine: bars in UTF-8, no colors, messages in
+# English. CTest hands over whatever its user has set.
+export LC_ALL=C.UTF-8 NO_COLOR=1 TERM=dumb
+unset LANGUAGE COLUMNS
+
+# make_file BYTES [NAME]: make a private file, print its path. It counts, so no
+# two blocks of it are alike, and a block read from the wrong place gives another
+# checksum. Once synced its pages are clean, and can be dropped.
+make_file() {
+    local file=$BATS_TEST_TMPDIR/${2:-sample-$1}
+    mkdir -p "${file%/*}"
+    seq 10000000 99999999 2>/dev/null | head -c "$1" >"$file"
+    sync "$file"
+    echo "$file"
+}
+
+# crc32_of FILE: by another hand than the programs'. gzip writes the CRC-32 of
+# what it packed near the end, low byte first: RFC 1952.
+crc32_of() {
+    gzip -c <"$1" | tail -c 8 | head -c 4 | od -An -v -tx1 |
+        { read -r a b c d && echo "$d$c$b$a"; }
+}
+
+# fact NAME [NTH]: the value in the first (or NTH) line "NAME: value" of
+# $output. Programs with several passes print their facts for each.
+fact() {
+    local line nth=${2:-1}
+    while IFS= read -r line; do
+        [[ $line == "$1: "* ]] || continue
+        ((--nth == 0)) || continue
+        echo "${line#"$1: "}"
+        return
+    done <<<"${output?}"
+    echo "no fact '$1'${2:+ number $2} in the output" >&2
+    return 1
+}
+
+# one_line TEXT: as a reason for a skip has to be.
+one_line() { tr -s '\n' ' ' <<<"$1" | sed 's/ $//'; }
+
+# --- What this machine may not have -------------------------------------------
+
+# needs PROGRAM: skip unless the program says that this machine can show it.
+needs() {
+    local why status=0
+    why=$("$BIN/$1" --check 2>&1 >/dev/null) || status=$?
+    case $status in
+        0) ;;
+        77) skip "$(one_line "${why#"$1: "}")" ;;
+        *)
+            echo "$1 --check: status $status: $why" >&2
+            return 1
+            ;;
+    esac
+}
+
+need_uring() { needs 12-uring-setup; }
+need_aio() { needs 08-io-submit; }
+
+# need_cold: skip where pages can't be dropped from the cache.
+need_cold() {
+    local first
+    first=$("$BIN/01-blocking-read" "$(make_file 65536 .cold)" | head -n 1)
+    [[ $first == *', cold:'* ]] ||
+        skip "pages of files in $BATS_TEST_TMPDIR stay in the cache"
+}
+
+# need_strace: skip where we may not look.
+need_strace() {
+    command -v strace >/dev/null || skip 'strace is not installed'
+    local why
+    why=$(strace -o /dev/null true 2>&1) ||
+        skip "strace can't trace here: $(one_line "$why")"
+    # LeakSanitizer looks for leaks with ptrace as well, and only one can.
+    if built_with address; then
+        export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
+    fi
+}
+
+# built_with SANITIZER: "address", say.
+built_with() {
+    grep -q "^CMAKE_C_FLAGS:.*-fsanitize=[a-z,]*$1" "$BUILD/CMakeCache.txt" \
+        2>/dev/null
+}
+
+# --- Evidence from strace -----------------------------------------------------
+
+# strace_calls CALLS PROGRAM [ARGUMENTS]: run it under strace, which writes
+# these calls (comma-separated) down. Sets $status, $output and $stderr as `run
+# --separate-stderr` does.
+strace_calls() {
+    local calls=$1
+    shift
+    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
+    run --separate-stderr \
+        strace -f -y -o "$STRACE_LOG" -e "trace=$calls" -e signal=none "$@"
+}
+
+# calls NAME [TEXT]...: those lines of the log, in their order, that are calls
+# of NAME and hold all of the TEXTs. strace -y writes a descriptor's path behind
+# it, so a path tells the program's own pread64() from the loader's.
+calls() {
+    local name=$1 text line
+    shift
+    while IFS= read -r line; do
+        [[ $line =~ ^[0-9]+\ +"$name"\( ]] || continue
+        for text; do
+            [[ $line == *"$text"* ]] || continue 2
+        done
+        printf '%s\n' "$line"
+    done <"$STRACE_LOG"
+}
+
+# count_calls NAME [TEXT]...
+count_calls() { calls "$@" | wc -l; }
+
+# --- Tests that look at every program -----------------------------------------
+
+# programs: those that are built, in order. ONLY=13 leaves one, for whoever is
+# at work on that one.
+programs() {
+    local path found=''
+    for path in "$BIN"/${ONLY:-[0-9][0-9]}-*; do
+        [[ -x $path ]] || continue
+        found=yes
+        basename "$path"
+    done
+    [[ $found ]] || {
+        echo "no program in $BIN" >&2
+        return 1
+    }
+}
+
+# bats 1.8 can't make a test for each program, so a test loops over all of them,
+# notes what is wrong with `problem`, and ends with `no_problems`. One bad
+# program does not hide the next.
+problems=()
+problem() { problems+=("$*"); }
+no_problems() {
+    ((${#problems[@]} == 0)) || {
+        printf '%s\n' "${problems[@]}"
+        return 1
+    }
+}
+
+# shown_here PROGRAM: false where this machine can't show it, and says so where
+# run-bats finds it (bats lets comments through on descriptor 3).
+shown_here() {
+    local why status=0
+    why=$("$BIN/$1" --check 2>&1 >/dev/null) || status=$?
+    case $status in
+        0) return 0 ;;
+        77) echo "# skipped: $(one_line "$why")" >&3 ;;
+        *) problem "$1 --check: status $status: $why" ;;
+    esac
+    return 1
+}
+
+# takes PROGRAM TEXT: does its usage line say so?
+takes() { [[ $("$BIN/$1" --help | head -n 1) == *"$2"* ]]; }
+
+# attempt PROGRAM [ARGUMENTS]: run it, a hang being a failure like others. Sets
+# $status; what it printed is in the files $OUT and $ERR. (`run` would drop NUL
+# bytes, and can't give stdout away.) $CALLED is for messages.
+attempt() {
+    status=0
+    OUT=$BATS_TEST_TMPDIR/.out ERR=$BATS_TEST_TMPDIR/.err
+    CALLED="$*"
+    timeout --kill-after=5 60 "$BIN/$1" "${@:2}" \
+        >"$OUT" 2>"$ERR" </dev/null || status=$?
+    ended_well
+}
+
+# ended_well: of its own will, and not because a sanitizer stopped it.
+ended_well() {
+    if ((status == 124)); then
+        problem "$CALLED: hangs"
+    elif ((status > 124)); then
+        problem "$CALLED: ended by signal $((status - 128)): $(head -c 500 "$ERR")"
+    elif grep -qE 'Sanitizer|runtime error:' "$ERR"; then
+        problem "$CALLED: $(grep -m 1 -E 'Sanitizer|runtime error:' "$ERR")"
+    else
+        return 0
+    fi
+    return 1
+}
+
+# complains PROGRAM: a message of its own on stderr?
+complains() { grep -q "^$1: ." "$ERR"; }
+
+# is_json FILE. A minimal system has no tool that knows JSON, but perl, and the
+# grammar is short: RFC 8259.
+is_json() {
+    perl -0777 -ne 'exit !m{\A (?&value) \z (?(DEFINE)
+        (?<value>  \s* (?: (?&object) | (?&array) | (?&string) | (?&number)
+                         | true | false | null ) \s* )
+        (?<object> \{ (?: (?&member) (?: , (?&member) )* | \s* ) \} )
+        (?<member> \s* (?&string) \s* : (?&value) )
+        (?<array>  \[ (?: (?&value) (?: , (?&value) )* | \s* ) \] )
+        (?<string> " (?: [^"\\\x00-\x1f] | \\ ["\\/bfnrt]
+                       | \\ u [0-9a-fA-F]{4} )* " )
+        (?<number> -? (?: 0 | [1-9][0-9]* ) (?: \. [0-9]+ )?
+                   (?: [eE] [-+]? [0-9]+ )? )
+        )}x' "$1"
+}
