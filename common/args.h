@@ -14,10 +14,11 @@
 
 /** A numeric option that only one chapter has, such as `--entries N`. */
 struct knob {
-    const char *name;     /**< The long option, without the dashes. */
-    const char *help;     /**< What it sets, a few words. */
-    unsigned *value;      /**< Holds the default, receives the number. */
-    unsigned least, most; /**< The range allowed, both ends included. */
+    const char *name; /**< The long option, without the dashes. */
+    const char *help; /**< What it sets, a few words. */
+    unsigned *value;  /**< Holds the default, receives the number. */
+    unsigned least;   /**< The smallest number allowed. */
+    unsigned most;    /**< The largest number allowed. */
 };
 
 /** What a program says of itself; args_parse() makes the usage from it. */

@@ -86,8 +86,8 @@ uint32_t blocks_checksum(const struct blocks *blocks);
  *
  * @param blocks  The job.
  * @param i       Which block was to be read.
- * @param res     -errno; or 0, the end of the file, where blocks_open() was told
- *                that there are bytes.
+ * @param res     -errno; or 0, the end of the file, where blocks_open() was
+ * told that there are bytes.
  */
 __attribute__((noreturn)) void blocks_failed(const struct blocks *blocks,
                                              unsigned i, int64_t res);

@@ -15,22 +15,32 @@
  * to _Atomic are written on one side and read on the other.
  */
 struct ring {
-    int fd;
+    int fd;            /**< The ring's descriptor. */
     unsigned features; /**< IORING_FEAT_ bits of this kernel. */
 
-    /* The submission queue: we write the tail, the kernel writes the head. */
-    _Atomic unsigned *sq_head, *sq_tail;
-    unsigned sq_mask, sq_entries;
-    unsigned *sq_array;        /**< Slot in the ring to index in `sqes`. */
+    /** @name The submission queue: we write the tail, the kernel the head. */
+    /** @{ */
+    _Atomic unsigned *sq_head; /**< How many entries the kernel has taken. */
+    _Atomic unsigned *sq_tail; /**< How many entries we have published. */
+    unsigned sq_mask;          /**< Counter to slot: `counter & sq_mask`. */
+    unsigned sq_entries;       /**< How many slots; a power of two. */
+    unsigned *sq_array;        /**< Slot to index in `sqes`. */
     struct io_uring_sqe *sqes; /**< The entries themselves: `sq_entries`. */
+    /** @} */
 
-    /* The completion queue: the kernel writes the tail, we write the head. */
-    _Atomic unsigned *cq_head, *cq_tail;
-    unsigned cq_mask, cq_entries;
-    struct io_uring_cqe *cqes;
+    /** @name The completion queue: the kernel writes the tail, we the head. */
+    /** @{ */
+    _Atomic unsigned *cq_head; /**< How many entries we have taken. */
+    _Atomic unsigned *cq_tail; /**< How many entries the kernel has posted. */
+    unsigned cq_mask;          /**< Counter to slot: `counter & cq_mask`. */
+    unsigned cq_entries;       /**< How many slots; a power of two. */
+    struct io_uring_cqe *cqes; /**< The entries: `cq_entries`. */
+    /** @} */
 
-    void *sq_map, *cq_map; /**< The same where IORING_FEAT_SINGLE_MMAP. */
-    size_t sq_bytes, cq_bytes;
+    void *sq_map;    /**< What is to be unmapped. */
+    void *cq_map;    /**< The same as `sq_map` with IORING_FEAT_SINGLE_MMAP. */
+    size_t sq_bytes; /**< How long `sq_map` is. */
+    size_t cq_bytes; /**< How long `cq_map` is, where it is one of its own. */
 };
 
 /**
@@ -46,6 +56,7 @@ int ring_open(struct ring *ring, unsigned entries);
 /**
  * io_uring_enter(2): submit, wait, or both. glibc has no wrapper for it.
  *
+ * @param ring       From ring_open().
  * @param to_submit  How many published entries the kernel shall take.
  * @param wait_for   Return once this many completions are in the ring; 0 does
  *                   not wait.

@@ -23,9 +23,10 @@ enum call {
     CALL_WAIT    /**< Waits for results: there is nothing better to do. */
 };
 
-/** One bar in a lane, from `begin` to `end`: nanoseconds since the start. */
+/** One bar in a lane. */
 struct bar {
-    int64_t begin, end;
+    int64_t begin;  /**< Nanoseconds since the start. */
+    int64_t end;    /**< Nanoseconds since the start. */
     enum call call; /**< In the main lane only. */
     long sleeps;    /**< In the main lane only: voluntary context switches. */
     unsigned past;  /**< In a block's lane only: `past` when it began. */
@@ -39,15 +40,24 @@ struct timeline {
     unsigned blocks;          /**< How many blocks, and so lanes. */
     struct bar *block;        /**< One bar for each block. */
     struct bar *main;         /**< The main thread's calls, in their order. */
-    unsigned calls, room;     /**< How many of them, and how many fit. */
+    unsigned calls;           /**< How many of them. */
+    unsigned room;            /**< How many fit into `main`. */
     unsigned threads;         /**< Most threads seen by timeline_threads(). */
     unsigned past;            /**< Submits and waits that have returned. */
     unsigned completed_early; /**< Blocks that were found complete with no call
                                   since but their own submit, and looks. */
 };
 
-/** @param title Names this pass. @param blocks One lane for each. */
+/**
+ * Make an empty record.
+ *
+ * @param title   Names the pass, in 9 letters at the most; not copied.
+ * @param blocks  How many blocks: a lane for each.
+ * @return to be given back with timeline_free(). Exits where memory is short.
+ */
 struct timeline *timeline_new(const char *title, unsigned blocks);
+
+/** Give the memory back. */
 void timeline_free(struct timeline *timeline);
 
 /** The pass begins: all times count from here. */

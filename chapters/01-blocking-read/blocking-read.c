@@ -46,7 +46,7 @@ static void read_block(const struct blocks *blocks, unsigned i,
         timeline_return(timeline);
 
         /* A signal came before a byte did: nothing was read, ask again. A
-           local disk does not do this, some network file systems do. */
+           local disk does not do this, a FUSE file system may. */
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)

@@ -1,0 +1,137 @@
+#!/usr/bin/env bats
+# The stage props: what the chapters rely on and none of them tests.
+
+setup() {
+    load helpers
+    FILE=$(make_file $((4 << 20)))
+}
+
+# on_terminal COLUMNS COMMAND: run it on a terminal of that width.
+on_terminal() {
+    run -0 script -qec "stty cols $1; $2" /dev/null </dev/null
+    output=${output//$'\r'/}
+}
+
+@test "the timeline is never wider than 80 columns, nor than the terminal" {
+    for columns in 40 60 200; do
+        on_terminal $columns "$BIN/01-blocking-read $FILE"
+        widest=$(grep -E '^(main|block [0-9]|cold|warm) ' <<<"$output" | wc -L)
+        assert [ "$widest" -le 80 ]
+        assert [ "$widest" -le $columns ]
+        assert [ "$widest" -ge $((columns < 80 ? columns - 1 : 79)) ]
+    done
+}
+
+@test "colors on a terminal only, and not with NO_COLOR" {
+    unset NO_COLOR
+    export TERM=xterm
+    on_terminal 80 "$BIN/01-blocking-read $FILE"
+    assert_output --partial $'\e['
+    NO_COLOR=1 on_terminal 80 "$BIN/01-blocking-read $FILE"
+    refute_output --partial $'\e['
+    TERM=dumb on_terminal 80 "$BIN/01-blocking-read $FILE"
+    refute_output --partial $'\e['
+    run -0 "$BIN/01-blocking-read" "$FILE"
+    refute_output --partial $'\e['
+}
+
+@test "block characters in UTF-8, ASCII in any other locale" {
+    run -0 "$BIN/01-blocking-read" "$FILE"
+    assert_line --regexp '^block 0 +█'
+    LC_ALL=C run -0 "$BIN/01-blocking-read" "$FILE"
+    assert_line --regexp '^block 0 +='
+    assert_equal "$(LC_ALL=C tr -d '\n\40-\176' <<<"$output")" ''
+}
+
+@test "blocks that meet in time do not overlap in the drawing" {
+    LC_ALL=C run -0 "$BIN/01-blocking-read" "$FILE" # awk counts bytes.
+    # Where one bar ends, the next begins: no column is filled in two lanes of
+    # a pass, but for bars too short to be seen, which get one column each.
+    columns=$(sed -n '/^cold/,/^main:/{/^block/p}' <<<"$output" | cut -c 11- |
+        awk '{ for (i = 1; i <= length($0); i++) n[i] += substr($0, i, 1) != " " }
+             END { for (i in n) if (n[i] > 1) d++; print d + 0 }')
+    assert [ "$columns" -le 8 ]
+}
+
+@test "--trace writes a bar for each block and names the lanes" {
+    run -0 "$BIN/13-uring-read" --check || skip 'no io_uring'
+    trace=$BATS_TEST_TMPDIR/trace.json
+    run -0 "$BIN/13-uring-read" --trace "$trace" "$FILE"
+    assert_equal "$(grep -c '"ph":"X","name":"block [0-7]"' "$trace")" 8
+    assert_equal "$(grep -c '"name":"thread_name"' "$trace")" 9
+    # Perfetto wants times in microseconds: all within the total.
+    total=$(fact total)
+    run -0 perl -ne 'BEGIN { $t = shift; $t =~ s/ ms// }
+        next unless /"ts":([\d.]+),"dur":([\d.]+)/;
+        die "$_" if $1 + $2 > 1000 * ($t + 0.01)' "$total" "$trace"
+}
+
+# The pages are on their way to the disk when they should be dropped. A quick
+# disk may be done by then: once in twenty is enough.
+@test "a file that is dirty stays cached, and the first line says so" {
+    need_cold
+    for _ in {1..20}; do
+        dd if=/dev/urandom of="$FILE" bs=64K count=64 conv=notrunc status=none
+        run -0 "$BIN/01-blocking-read" "$FILE"
+        if [[ ${lines[0]} == *', warm: '*' pages stay cached' ]]; then
+            assert_line --index 1 --partial 'dirty or mapped'
+            return 0
+        fi
+    done
+    fail "$output"
+}
+
+# The code of a running program is mapped.
+@test "a file that somebody has mapped stays cached, and the first line says so" {
+    need_cold
+    cp "$(command -v cat)" "$BATS_TEST_TMPDIR/cat"
+    sync "$BATS_TEST_TMPDIR/cat"
+    coproc CAT { exec "$BATS_TEST_TMPDIR/cat" 3>&-; }
+    pid=$CAT_PID to=${CAT[1]}
+    echo 'it runs' >&"$to"
+    read -r answer <&"${CAT[0]}"
+    run -0 "$BIN/01-blocking-read" "$BATS_TEST_TMPDIR/cat"
+    exec {to}>&- # End of file: cat ends.
+    wait "$pid"
+    assert_equal "$answer" 'it runs'
+    assert_line --index 0 --partial ', warm: '
+    assert_equal "$(fact checksum)" "$(crc32_of "$BATS_TEST_TMPDIR/cat")"
+}
+
+@test "on tmpfs all pages stay: warm, and still the right bytes" {
+    [[ $(stat -f -c %T /dev/shm) == tmpfs ]] || skip '/dev/shm is no tmpfs'
+    copy=$(mktemp /dev/shm/in-circles.XXXXXX)
+    cp "$FILE" "$copy"
+    run -0 "$BIN/01-blocking-read" "$copy"
+    rm "$copy"
+    pages=$((8 * 65536 / PAGE))
+    assert_line --index 0 --partial ", warm: $pages of $pages pages stay cached"
+    expected=$(fact checksum)
+    run -0 "$BIN/01-blocking-read" "$FILE"
+    assert_equal "$(fact checksum)" "$expected"
+}
+
+@test "the sample file is the same on every machine, and not compressible" {
+    again=$BATS_TEST_TMPDIR/again
+    run -0 "$BUILD/make-sample" "$again"
+    assert_equal "$(stat -c %s "$again")" $((64 << 20))
+    cmp "$again" "$BUILD/sample.data"
+    # What POSIX says of jrand48(): X' = 0x5DEECE66D * X + 0xB, the high 32 bits.
+    assert_equal "$(head -c 4 "$again" | od -An -tu4 | tr -d ' ')" \
+        $(((((17 << 32 | 9 << 16 | 1991) * 0x5DEECE66D + 0xB) >> 16) & 0xFFFFFFFF))
+    assert [ "$(head -c 1M "$again" | gzip -c | wc -c)" -gt 1000000 ]
+}
+
+@test "a sample file that can't be written whole is not written at all" {
+    need_strace
+    target=$BATS_TEST_TMPDIR/folder/sample
+    mkdir "${target%/*}"
+    echo old >"$target"
+    for fault in write:error=ENOSPC:when=9 fsync:error=EIO \
+        rename:error=EACCES fchmod:error=EPERM write:signal=SIGTERM:when=9; do
+        run strace -o /dev/null -e inject="$fault" "$BUILD/make-sample" "$target"
+        assert_failure
+        assert_equal "$(cat "$target")" old
+        assert_equal "$(ls -A "${target%/*}")" sample
+    done
+}
