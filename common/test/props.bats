@@ -15,7 +15,7 @@ on_terminal() {
 @test "the timeline is never wider than 80 columns, nor than the terminal" {
     for columns in 40 60 200; do
         on_terminal $columns "$BIN/01-blocking-read $FILE"
-        widest=$(grep -E '^(main|block [0-9]|cold|warm) ' <<<"$output" | wc -L)
+        widest=$(grep -E '^(main  |block [0-9]|cold |warm )' <<<"$output" | wc -L)
         assert [ "$widest" -le 80 ]
         assert [ "$widest" -le $columns ]
         assert [ "$widest" -ge $((columns < 80 ? columns - 1 : 79)) ]
