@@ -31,7 +31,7 @@ make_file() {
     mkdir -p "${file%/*}"
     seq 10000000 99999999 2>/dev/null | head -c "$1" >"$file"
     sync "$file"
-    echo "$file"
+    realpath "$file" # As strace -y writes it.
 }
 
 # crc32_of FILE: by another hand than the programs'. gzip writes the CRC-32 of
@@ -195,7 +195,7 @@ attempt() {
 ended_well() {
     if ((status == 124)); then
         problem "$CALLED: hangs"
-    elif ((status > 124)); then
+    elif ((status > 128)); then
         problem "$CALLED: ended by signal $((status - 128)): $(head -c 500 "$ERR")"
     elif grep -qE 'Sanitizer|runtime error:' "$ERR"; then
         problem "$CALLED: $(grep -m 1 -E 'Sanitizer|runtime error:' "$ERR")"
@@ -222,4 +222,11 @@ is_json() {
         (?<number> -? (?: 0 | [1-9][0-9]* ) (?: \. [0-9]+ )?
                    (?: [eE] [-+]? [0-9]+ )? )
         )}x' "$1"
+}
+
+# strace_short CALLS PROGRAM [ARGUMENTS]: strace_calls with common/test/short.c
+# between the program and the kernel, so that its reads come back short.
+strace_short() {
+    ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 \
+        strace_calls "$1" -E LD_PRELOAD="$BUILD/libshort.so" "${@:2}"
 }
