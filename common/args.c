@@ -29,7 +29,7 @@ static void usage_line(FILE *out, const struct program *program)
 {
     fprintf(out, "usage: %s", program->name);
     if (program->reads_blocks)
-        fputs(" [-n BLOCKS] [-s SIZE] [--trace FILE]", out);
+        fputs(" [-n N] [-s SIZE] [--trace FILE]", out);
     for (const struct knob *k = program->knobs; k && k->name; k++)
         fprintf(out, " [--%s N]", k->name);
     fputs(program->takes_file ? " [FILE]\n" : "\n", out);
@@ -42,12 +42,13 @@ static void help(const struct program *program)
     if (program->takes_file)
         puts("  FILE           any regular file; the sample file by default");
     if (program->reads_blocks)
-        puts("  -n BLOCKS      how many blocks, 1 to 256 (8)\n"
+        puts("  -n N           how many blocks, 1 to 256 (8)\n"
              "  -s SIZE        bytes in a block, K and M allowed (64K)\n"
              "  --trace FILE   write the timeline as Chrome trace events");
     for (const struct knob *k = program->knobs; k && k->name; k++)
-        printf("  --%-10s N %s, %u to %u (%u)\n", k->name, k->help, k->least,
-               k->most, *k->value);
+        printf("  --%s N%*s%s, %u to %u (%u)\n", k->name,
+               (int)(11 - strlen(k->name)), "", k->help, k->least, k->most,
+               *k->value);
     puts("  --check        only say whether this machine can show it\n"
          "  --help         this text");
     printf("\nexample: %s%s\n", program->name,

@@ -225,8 +225,10 @@ is_json() {
 }
 
 # strace_short CALLS PROGRAM [ARGUMENTS]: strace_calls with common/test/short.c
-# between the program and the kernel, so that its reads come back short.
+# between the program and the kernel, so that its reads come back short. A path
+# in LD_PRELOAD may hold no blank, one in LD_LIBRARY_PATH may.
 strace_short() {
     ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 \
-        strace_calls "$1" -E LD_PRELOAD="$BUILD/libshort.so" "${@:2}"
+        strace_calls "$1" -E LD_PRELOAD=libshort.so \
+        -E LD_LIBRARY_PATH="$BUILD" "${@:2}"
 }

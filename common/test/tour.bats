@@ -1,0 +1,512 @@
+#!/usr/bin/env bats
+#
+# ./tour itself: its words, what it does with the chapters' exit statuses, its
+# keys, and its set-up.
+#
+# Most tests give tour a tree of its own: a small one whose chapters end as the
+# test needs it, in a folder with a space in its name. Nothing there depends on
+# what this machine can show, and nothing touches the real build.
+
+bats_require_minimum_version 1.5.0
+bats_load_library bats-support
+bats_load_library bats-assert
+
+# small_tree FOLDER: three chapters. 01 is fine and prints its arguments, 02
+# can't be shown here, 03 fails.
+small_tree() {
+    local name
+    mkdir -p "$1/chapters"
+    cp "$ROOT/tour" "$ROOT/CMakePresets.json" "$1"
+    for name in 01-fine 02-absent 03-broken; do
+        mkdir "$1/chapters/$name"
+        # shellcheck disable=SC2016 # Markdown, not commands
+        printf '# %s · The `%s` one\n\nText of %s.\n' \
+            "${name%%-*}" "${name#*-}" "$name" >"$1/chapters/$name/README.md"
+    done
+    cat >"$1/chapters/01-fine/fine.c" <<'END'
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    puts("01 ran");
+    for (int i = 1; i < argc; i++)
+        printf("argument: %s\n", argv[i]);
+    if (argc == 2 && argv[1][0] != '-') {
+        FILE *f = fopen(argv[1], "r");
+        char line[80];
+        if (!f || !fgets(line, sizeof(line), f))
+            return 1;
+        fputs(line, stdout);
+    }
+    return 0;
+}
+END
+    cat >"$1/chapters/02-absent/absent.c" <<'END'
+#include <stdio.h>
+int main(void)
+{
+    fputs("02-absent: no such thing here\n", stderr);
+    return 77;
+}
+END
+    cat >"$1/chapters/03-broken/broken.c" <<'END'
+#include <stdio.h>
+int main(void)
+{
+    fputs("03-broken: it broke\n", stderr);
+    return 3;
+}
+END
+    cat >"$1/CMakeLists.txt" <<'END'
+cmake_minimum_required(VERSION 3.22)
+project(small LANGUAGES C)
+enable_testing()
+add_custom_target(sample)
+foreach(name 01-fine 02-absent 03-broken)
+  string(SUBSTRING ${name} 3 -1 slug)
+  add_executable(${name} chapters/${name}/${slug}.c)
+  set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY bin)
+  add_test(NAME ${name} COMMAND ${name})
+endforeach()
+END
+}
+
+# tour builds in build/, whatever tree these tests now run for.
+dev_tree() { [[ -z ${BUILD-} || $BUILD -ef $ROOT/build ]]; }
+
+setup_file() {
+    ROOT=$(cd "$BATS_TEST_DIRNAME/../.." && pwd -P)
+    export ROOT
+    export TREE="$BATS_FILE_TMPDIR/in circles"
+    unset NO_COLOR
+    dev_tree || return 0
+    small_tree "$TREE"
+    "$TREE/tour" 01 >"$BATS_FILE_TMPDIR/first-run" 2>&1
+}
+
+setup() {
+    dev_tree ||
+        skip "tour works on build/, and these tests are for ${BUILD-}"
+    export PAGER=cat
+}
+
+# on_terminal COMMAND [PROMPT KEYS]...: run a shell command on a terminal of its
+# own. Whenever PROMPT shows up, type KEYS; a key that is typed too early can
+# get lost. The status is the command's.
+on_terminal() {
+    local command=$1 char said=''
+    shift
+    rm -f "$BATS_TEST_TMPDIR/keys"
+    mkfifo "$BATS_TEST_TMPDIR/keys"
+    # Opened for both, so that neither side waits for the other.
+    exec {keys}<>"$BATS_TEST_TMPDIR/keys"
+    SHELL=/bin/sh TERM=xterm timeout 300 \
+        script --quiet --return --command "$command" \
+        /dev/null <&"$keys" |
+        while IFS= read -r -N 1 char; do
+            printf '%s' "$char"
+            said+=$char
+            if [[ $# -ge 2 && $said == *"$1" ]]; then
+                printf '%b' "$2" >&"$keys"
+                said=''
+                shift 2
+            fi
+        done
+    local status=("${PIPESTATUS[@]}")
+    exec {keys}>&-
+    return "${status[0]}"
+}
+
+# bare_path: make a folder to be PATH, with what every system has, and nothing
+# that tour would have to install. $is_root says who id(1) says we are.
+bare_path() {
+    BARE=$BATS_TEST_TMPDIR/bare
+    local tool
+    mkdir "$BARE"
+    for tool in bash sh env cat dirname readlink mkdir tee tail; do
+        ln -s "$(type -P "$tool")" "$BARE"
+    done
+    printf '#!/bin/sh\necho %s\n' "$1" >"$BARE/id"
+    chmod +x "$BARE/id"
+    # The libraries of bats are files, not commands: hide them too.
+    export BATS_LIB_PATH=$BARE/lib
+}
+
+# fake_apt: an apt-get that writes down its arguments, and "installs" by putting
+# stand-ins in place.
+fake_apt() {
+    cat >"$BARE/apt-get" <<'END'
+#!/bin/bash
+here=${0%/*}
+echo "$DEBIAN_FRONTEND $*" >>"$here/log"
+[[ $1 == update ]] && exit 0
+for name in cc cmake ninja pkg-config bats strace perl; do
+    printf '#!/bin/sh\n' >"$here/$name"
+    /bin/chmod +x "$here/$name"
+done
+for name in bats-support bats-assert; do
+    mkdir -p "$here/lib/$name"
+    echo >"$here/lib/$name/load.bash"
+done
+END
+    chmod +x "$BARE/apt-get"
+}
+
+all_packages='gcc libc6-dev cmake ninja-build pkg-config liburing-dev zlib1g-dev'
+all_packages+=' bats bats-support bats-assert strace perl-base'
+
+# --- Words --------------------------------------------------------------------
+
+@test "help goes to stdout and exits 0" {
+    for word in help --help -h; do
+        run -0 --separate-stderr "$TREE/tour" "$word"
+        assert_line --index 0 --partial 'usage: ./tour'
+        assert_output --partial './tour diff 08 13'
+        [[ -z $stderr ]]
+    done
+}
+
+@test "a wrong word gets the reason and the help on stderr, and exit 2" {
+    run -2 --separate-stderr "$TREE/tour" nonsense
+    refute_output
+    [[ $stderr == *"no chapter and no word 'nonsense'"*'usage: ./tour'* ]]
+}
+
+@test "a chapter too few, too many or unknown is wrong usage as well" {
+    for line in 'read' 'diff 01' 'diff 01 02 03' 'list 01' 'read 99' 'test 99' \
+        'setup now' '99' '1.5' '--no'; do
+        # shellcheck disable=SC2086 # the words of the line
+        run -2 --separate-stderr "$TREE/tour" $line
+        refute_output
+        [[ $stderr == 'tour: '*'usage: ./tour'* ]]
+    done
+}
+
+@test "an empty word is wrong usage, not a walk" {
+    run -2 --separate-stderr "$TREE/tour" ''
+    refute_output
+}
+
+@test "an output that can't be written is an error" {
+    for word in help list 'read 01' 'diff 01 02' ''; do
+        # shellcheck disable=SC2086 # the words
+        # shellcheck disable=SC2016 # for the inner shell
+        run -1 bash -c '"$0" $1 >/dev/full' "$TREE/tour" "$word"
+    done
+}
+
+# --- The chapters -------------------------------------------------------------
+
+@test "list has a line for every folder" {
+    run -0 "$ROOT/tour" list
+    for folder in "$ROOT"/chapters/[0-9][0-9]-*/; do
+        name=$(basename "$folder")
+        assert_line --regexp "^${name%%-*}  "
+    done
+}
+
+@test "list tells ready from what stands in the way, and from not built yet" {
+    "$TREE/tour" 02 || [[ $? == 77 ]]
+    rm -f "$TREE/build/bin/03-broken"
+    run -0 --separate-stderr "$TREE/tour" list
+    assert_line --regexp '^01  The fine one +ready$'
+    assert_line --regexp '^02  The absent one +no such thing here$'
+    assert_line --regexp '^03  The broken one +not built yet$'
+    [[ -z $stderr ]]
+}
+
+@test "list shows titles in the C locale, too" {
+    LC_ALL=C run -0 "$TREE/tour" list
+    assert_line --regexp '^01  The fine one +ready$'
+}
+
+@test "a chapter goes by number, by name, and by both" {
+    for name in 1 01 fine 01-fine; do
+        run -0 "$TREE/tour" read "$name"
+        assert_line 'Text of 01-fine.'
+    done
+}
+
+@test "what follows the chapter goes to its program" {
+    run -0 --separate-stderr "$TREE/tour" 01 --yes 'two words' ''
+    assert_output "$(printf '%s\n' '01 ran' \
+        'argument: --yes' 'argument: two words' 'argument: ')"
+    [[ -z $stderr ]]
+}
+
+@test "the program's exit status is tour's" {
+    run -77 "$TREE/tour" 02
+    run -3 "$TREE/tour" 03
+}
+
+@test "a built chapter runs without a word from tour" {
+    run -0 --separate-stderr "$TREE/tour" 01
+    assert_output '01 ran'
+    [[ -z $stderr ]]
+}
+
+@test "a changed source is built again" {
+    small_tree "$BATS_TEST_TMPDIR/tree"
+    "$BATS_TEST_TMPDIR/tree/tour" 01
+    sed -i 's/01 ran/01 ran anew/' "$BATS_TEST_TMPDIR/tree/chapters/01-fine/fine.c"
+    run -0 --separate-stderr "$BATS_TEST_TMPDIR/tree/tour" 01
+    assert_output '01 ran anew'
+
+    echo 'not C' >"$BATS_TEST_TMPDIR/tree/chapters/01-fine/fine.c"
+    run -1 --separate-stderr "$BATS_TEST_TMPDIR/tree/tour" 01
+    refute_output
+    [[ $stderr == *fine.c:1:*'tour: the build failed'* ]]
+}
+
+@test "a file is found from where you stand, and tour through a link" {
+    mkdir "$BATS_TEST_TMPDIR/else where"
+    cd "$BATS_TEST_TMPDIR/else where"
+    ln -s "$TREE/tour" go
+    echo 'a line of mine' >mine.txt
+    run -0 ./go 01 mine.txt
+    assert_line 'a line of mine'
+}
+
+@test "diff shows both programs, and a difference is no error" {
+    run -0 "$TREE/tour" diff 02 3
+    assert_line --index 0 -- '--- 02-absent/absent.c'
+    assert_line --index 1 -- '+++ 03-broken/broken.c'
+    assert_line '-    return 77;'
+    assert_line '+    return 3;'
+
+    run -0 "$TREE/tour" diff 02 02
+    refute_output
+}
+
+@test "diff fails when a program is not there" {
+    small_tree "$BATS_TEST_TMPDIR/tree"
+    rm "$BATS_TEST_TMPDIR/tree/chapters/02-absent/absent.c"
+    run -1 "$BATS_TEST_TMPDIR/tree/tour" diff 01 02
+}
+
+@test "test runs one chapter's tests, or all, and fails when they do" {
+    run -0 "$TREE/tour" test 01
+    assert_output --partial 'Test #1: 01-fine'
+    refute_output --partial '02-absent'
+
+    run "$TREE/tour" test
+    assert_failure
+    assert_output --partial '01-fine'
+    assert_output --partial '03-broken'
+}
+
+# --- The walk -----------------------------------------------------------------
+
+@test "without a terminal the walk goes through, whatever the chapters say" {
+    run -1 --separate-stderr "$TREE/tour" </dev/null
+    assert_output "$(printf '%s\n' '=== 01  The fine one' '' '01 ran' '' \
+        '=== 02  The absent one' '' "(skipped: this machine can't show it, as said above)" '' \
+        '=== 03  The broken one')"
+    [[ $stderr == *'02-absent: no such thing here'*'03-broken: it broke'* ]]
+    [[ $stderr == *'tour: 03-broken failed with status 3'* ]]
+    [[ $stderr == *'tour: failed: 03-broken' ]]
+}
+
+@test "a walk in which nothing failed exits 0" {
+    small_tree "$BATS_TEST_TMPDIR/tree"
+    sed -i 's/return 3/return 0/' "$BATS_TEST_TMPDIR/tree/chapters/03-broken/broken.c"
+    run -0 "$BATS_TEST_TMPDIR/tree/tour" </dev/null
+}
+
+@test "on a terminal Enter goes on, s and r show, q stops" {
+    run -0 on_terminal "'$TREE/tour'" 'quit ' s 'quit ' r 'quit ' '\n' 'quit ' q
+    assert_output --partial '01 ran'
+    assert_output --partial '#include <stdio.h>'
+    assert_output --partial 'Text of 01-fine.'
+    assert_output --partial '02  The absent one'
+    refute_output --partial '03  The broken one'
+
+    run -0 on_terminal "'$TREE/tour'" 'quit ' q
+    assert_output --partial '01 ran'
+    refute_output --partial '02  The absent one'
+}
+
+@test "on a terminal the walk ends after the last chapter" {
+    run -1 on_terminal "'$TREE/tour'" 'quit ' '\n' 'quit ' '\n' 'quit ' '\n'
+    assert_output --partial 'tour: failed: 03-broken'
+}
+
+@test "Ctrl-C ends the walk, and leaves the terminal as it was" {
+    run -0 on_terminal "trap : INT; '$TREE/tour'; echo \"status \$?\"; stty" \
+        'quit ' '\003'
+    assert_output --partial 'status 130'
+    refute_output --partial '02  The absent one'
+    refute_output --partial '-echo'
+    refute_output --partial '-icanon'
+}
+
+@test "Ctrl-C ends the walk even when the chapter takes it well" {
+    small_tree "$BATS_TEST_TMPDIR/tree"
+    cat >"$BATS_TEST_TMPDIR/tree/chapters/01-fine/fine.c" <<'END'
+#include <signal.h>
+#include <stdio.h>
+int main(void)
+{
+    sigset_t set;
+    int signal;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    puts("01 waits");
+    fflush(stdout);
+    sigwait(&set, &signal);
+    return 0;
+}
+END
+    run -130 on_terminal "'$BATS_TEST_TMPDIR/tree/tour'" '01 waits' '\003'
+    refute_output --partial '[q] quit'
+}
+
+@test "colors on a terminal only, and never with NO_COLOR" {
+    run -0 on_terminal "'$TREE/tour' diff 02 03"
+    assert_output --partial $'\e[32m+'
+
+    NO_COLOR=1 run -0 on_terminal "'$TREE/tour' diff 02 03"
+    refute_output --partial $'\e['
+
+    run -0 "$TREE/tour" diff 02 03
+    refute_output --partial $'\e['
+}
+
+# --- Set-up -------------------------------------------------------------------
+
+@test "set-up has nothing to do where all is there" {
+    run -0 "$TREE/tour" setup </dev/null
+    assert_output 'tour: nothing is missing'
+}
+
+@test "root without a terminal: names the packages and goes ahead" {
+    bare_path 0
+    fake_apt
+    run -0 --separate-stderr env PATH="$BARE" "$TREE/tour" setup </dev/null
+    [[ $stderr == *"missing: $all_packages"* ]]
+    [[ $stderr == *'apt-get install -y --no-install-recommends'* ]]
+    run -0 cat "$BARE/log"
+    assert_line --index 0 --partial 'update'
+    assert_line --index 1 \
+        "noninteractive install -y --no-install-recommends $all_packages"
+
+    # Nothing is installed twice.
+    run -0 env PATH="$BARE" "$TREE/tour" setup </dev/null
+    assert_output 'tour: nothing is missing'
+    run -0 cat "$BARE/log"
+    assert_equal "${#lines[@]}" 2
+}
+
+@test "only what is missing is installed" {
+    bare_path 0
+    fake_apt
+    "$BARE/apt-get" install
+    rm "$BARE/log" "$BARE/strace"
+    run -0 env PATH="$BARE" "$TREE/tour" setup </dev/null
+    run -0 tail -n 1 "$BARE/log"
+    assert_output 'noninteractive install -y --no-install-recommends strace'
+}
+
+@test "a chapter does not wait for what only the tests need" {
+    bare_path 0
+    fake_apt
+    "$BARE/apt-get" install
+    rm "$BARE/log" "$BARE/bats"
+    # This cmake builds nothing; the chapter is there already.
+    ln -sf "$(type -P true)" "$BARE/cmake"
+    run -0 env PATH="$BARE" "$TREE/tour" 01 </dev/null
+    assert_output '01 ran'
+    [[ ! -e $BARE/log ]]
+}
+
+@test "set-up that fails says so and exits 1" {
+    bare_path 0
+    printf '#!/bin/sh\necho "E: no network"\nexit 100\n' >"$BARE/apt-get"
+    chmod +x "$BARE/apt-get"
+    run -1 --separate-stderr env PATH="$BARE" "$TREE/tour" setup </dev/null
+    [[ $stderr == *'E: no network'*'could not be installed'* ]]
+}
+
+@test "set-up that brings too old a package says which" {
+    bare_path 0
+    printf '#!/bin/sh\n' >"$BARE/apt-get"
+    chmod +x "$BARE/apt-get"
+    run -1 --separate-stderr env PATH="$BARE" "$TREE/tour" setup </dev/null
+    [[ $stderr == *'still missing or too old: cc cmake ninja pkg-config liburing'* ]]
+}
+
+@test "without the right to install: prints the command and exits 1" {
+    bare_path 1000
+    fake_apt
+    for line in 'setup' '01' 'test' 'docs' ''; do
+        # shellcheck disable=SC2086 # the words
+        run -1 --separate-stderr env PATH="$BARE" "$TREE/tour" $line </dev/null
+        refute_output
+        [[ $stderr == *'   apt-get update'*'apt-get install -y'*'Run that as root'* ]]
+    done
+    [[ ! -e $BARE/log ]]
+}
+
+@test "sudo is used when --yes allows it" {
+    bare_path 1000
+    fake_apt
+    printf '#!/bin/sh\necho "sudo $*" >>"%s/log"\nexec "$@"\n' "$BARE" >"$BARE/sudo"
+    chmod +x "$BARE/sudo"
+    for line in '--yes setup' 'setup --yes'; do
+        # shellcheck disable=SC2086 # the words
+        run -0 env PATH="$BARE" "$TREE/tour" $line </dev/null
+        run -0 cat "$BARE/log"
+        assert_line 'sudo apt-get update'
+        assert_line --partial 'sudo env DEBIAN_FRONTEND=noninteractive apt-get install'
+        rm "$BARE"/{log,cc,bats}
+    done
+}
+
+@test "on a terminal set-up asks once" {
+    bare_path 0
+    fake_apt
+    run -1 on_terminal "PATH='$BARE' '$TREE/tour' setup" '[Y/n] ' 'n\n'
+    assert_output --partial 'Go ahead? [Y/n]'
+    assert_output --partial 'nothing was installed'
+    [[ ! -e $BARE/log ]]
+
+    run -0 on_terminal "PATH='$BARE' '$TREE/tour' setup" '[Y/n] ' '\n'
+    assert_output --partial 'all set up'
+    [[ -e $BARE/log ]]
+}
+
+@test "on a terminal --yes leaves out the question" {
+    bare_path 0
+    fake_apt
+    run -0 on_terminal "PATH='$BARE' '$TREE/tour' setup --yes"
+    refute_output --partial 'Go ahead?'
+    [[ -e $BARE/log ]]
+}
+
+@test "on a terminal a failing set-up shows the end of what it said" {
+    bare_path 0
+    # shellcheck disable=SC2016 # for the script
+    printf '#!/bin/bash\nfor i in {1..50}; do echo "line $i."; done; exit 100\n' \
+        >"$BARE/apt-get"
+    chmod +x "$BARE/apt-get"
+    run -1 on_terminal "PATH='$BARE' '$TREE/tour' setup --yes"
+    assert_line --partial 'line 31.'
+    assert_line --partial 'line 50.'
+    assert_output --partial 'could not be installed'
+}
+
+@test "dnf and pacman: a suggestion, marked as not tried" {
+    for manager in dnf pacman; do
+        bare_path 0
+        ln -s "$(type -P false)" "$BARE/$manager"
+        run -1 --separate-stderr env PATH="$BARE" "$TREE/tour" setup </dev/null
+        [[ $stderr == *'nobody has tried it'*"$manager "*'liburing'* ]]
+        rm -r "$BARE"
+    done
+}
+
+@test "no package manager at all: says what is needed" {
+    bare_path 0
+    run -1 --separate-stderr env PATH="$BARE" "$TREE/tour" setup </dev/null
+    [[ $stderr == *'missing: cc cmake ninja pkg-config liburing zlib'* ]]
+}
