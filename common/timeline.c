@@ -2,15 +2,14 @@
 #include "timeline.h"
 
 #include "save.h"
+#include "terminal.h"
 
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
-#include <langinfo.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -147,27 +146,11 @@ enum { LABEL = 10, WIDTH = 80, WIDTH_LEAST = LABEL + 10 };
 
 static unsigned lane_width(void)
 {
-    struct winsize window;
-    unsigned width = WIDTH;
+    unsigned width = terminal_columns();
 
-    if (isatty(STDOUT_FILENO) &&
-        ioctl(STDOUT_FILENO, TIOCGWINSZ, &window) == 0 && window.ws_col &&
-        window.ws_col < width)
-        width = window.ws_col;
+    if (width == 0 || width > WIDTH)
+        width = WIDTH;
     return (width < WIDTH_LEAST ? WIDTH_LEAST : width) - LABEL;
-}
-
-static bool in_color(void)
-{
-    const char *no_color = getenv("NO_COLOR"), *terminal = getenv("TERM");
-
-    return isatty(STDOUT_FILENO) && !(no_color && *no_color) && terminal &&
-           strcmp(terminal, "dumb") != 0;
-}
-
-static bool in_utf8(void)
-{
-    return strcmp(nl_langinfo(CODESET), "UTF-8") == 0;
 }
 
 /* A time's place in the lane. Two bars that meet round to the same cell edge:
@@ -194,7 +177,8 @@ static void fill(enum look *lane, unsigned width, const struct bar *bar,
 
 static void print_look(enum look look, bool color)
 {
-    const char *text = in_utf8() ? looks[look].utf8 : looks[look].ascii;
+    const char *text =
+        terminal_in_utf8() ? looks[look].utf8 : looks[look].ascii;
 
     if (color && *looks[look].color)
         printf("%s%s\033[0m", looks[look].color, text);
@@ -204,7 +188,7 @@ static void print_look(enum look look, bool color)
 
 static void print_lane(const enum look *lane, unsigned width)
 {
-    bool color = in_color();
+    bool color = terminal_in_color();
 
     while (width > 0 && lane[width - 1] == NOTHING)
         width--; /* No blanks at a line's end. */
@@ -263,7 +247,7 @@ void timeline_draw(const struct timeline *timeline,
         if (!seen[look])
             continue;
         fputs(between, stdout);
-        print_look(look, in_color());
+        print_look(look, terminal_in_color());
         printf(" %s", meaning[look]);
         between = "\n      ";
     }

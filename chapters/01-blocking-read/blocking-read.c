@@ -9,7 +9,8 @@
  * warm pass, drawn to the same scale, hardly leaves the left edge.
  *
  * Build: cc -Icommon chapters/01-blocking-read/blocking-read.c \
- *           common/{args,blocks,save,timeline}.c -lz -o 01-blocking-read
+ *           common/{args,blocks,save,terminal,timeline}.c -lz -o
+ * 01-blocking-read
  *
  * Needs: any Linux.
  * Manual pages: pread(2), mincore(2), posix_fadvise(2), getrusage(2).

@@ -10,7 +10,8 @@
  * without O_DIRECT, the asynchronous interface isn't.
  *
  * Build: cc -Icommon chapters/08-io-submit/io-submit.c \
- *           common/{args,blocks,save,timeline,why}.c -lz -o 08-io-submit
+ *           common/{args,blocks,save,terminal,timeline,why}.c -lz -o
+ * 08-io-submit
  *
  * Needs: Linux 4.18 for fsync through io_submit(2); 2.6 for the rest.
  * Manual pages: io_setup(2), io_submit(2), io_getevents(2), io_destroy(2).

@@ -77,7 +77,7 @@ value() {
     run -77 --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=io_uring_setup:error=EPERM "$BIN/12-uring-setup"
     assert_regex "$stderr" '^12-uring-setup: setting up io_uring: Operation not'
-    assert_regex "$stderr" 'seccomp|io_uring_disabled'
+    assert_regex "$stderr" 'seccomp|io_uring_disabled|security policy'
     run -77 --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=io_uring_setup:error=ENOSYS "$BIN/12-uring-setup"
     assert_regex "$stderr" 'older than 5.1'

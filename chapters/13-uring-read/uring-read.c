@@ -10,7 +10,8 @@
  * cold and without O_DIRECT, where io_submit(2) had done all eight itself.
  *
  * Build: cc -Icommon chapters/13-uring-read/uring-read.c \
- *           common/{args,blocks,ring,save,timeline,why}.c -lz -o 13-uring-read
+ *           common/{args,blocks,ring,save,terminal,timeline,why}.c -lz \
+ *           -o 13-uring-read
  *
  * Needs: Linux 5.6, for IORING_OP_READ.
  * Manual pages: io_uring(7), io_uring_enter(2).

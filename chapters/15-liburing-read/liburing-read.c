@@ -8,8 +8,8 @@
  * lines, which count how much shorter the program has become.
  *
  * Build: cc -Icommon chapters/15-liburing-read/liburing-read.c \
- *           common/{args,blocks,count,save,timeline,why}.c -lz -luring \
- *           -o 15-liburing-read
+ *           common/{args,blocks,count,save,terminal,timeline,why}.c -lz \
+ *           -luring -o 15-liburing-read
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
  * Manual pages: io_uring_queue_init(3), io_uring_get_sqe(3),
