@@ -15,7 +15,6 @@
 #endif
 
 enum {
-    BLOCKS_MOST = 256,
     SIZE_MOST = 16 << 20,
     TOTAL_MOST = 1 << 30, /* All the blocks are in memory at once. */
     KNOBS_MOST = 4,

@@ -12,6 +12,9 @@
 /** Exit status: this machine can't show the lesson. CTest calls it skipped. */
 #define EXIT_CANNOT_SHOW 77
 
+/** The most blocks that -n allows. */
+enum { BLOCKS_MOST = 256 };
+
 /** A numeric option that only one chapter has, such as `--entries N`. */
 struct knob {
     const char *name; /**< The long option, without the dashes. */
@@ -32,11 +35,11 @@ struct program {
 
 /** The command line, read. */
 struct args {
-    const char *file;  /**< The FILE; the sample file when none was given. */
-    bool sample;       /**< True when that is the sample file. */
-    unsigned count;    /**< -n: how many blocks, 1 to 256; 8 by default. */
-    size_t size;       /**< -s: bytes in a block, a multiple of the page size
-                            up to 16 MiB; 64 KiB by default. */
+    const char *file; /**< The FILE; the sample file when none was given. */
+    bool sample;      /**< True when that is the sample file. */
+    unsigned count; /**< -n: how many blocks, 1 to BLOCKS_MOST; 8 by default. */
+    size_t size;    /**< -s: bytes in a block, a multiple of the page size
+                         up to 16 MiB; 64 KiB by default. */
     const char *trace; /**< --trace: where to write the timeline, or NULL. */
     bool check;        /**< --check: only find out whether this machine can
                             show the lesson, then exit 0 or 77. */

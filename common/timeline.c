@@ -240,7 +240,7 @@ void timeline_draw(const struct timeline *timeline,
     static const char *const meaning[LOOKS] = {
         [RUNNING] = "in a system call, running",
         [WAITING] = "waits for results, by choice",
-        [BLOCKED] = "blocked: the call waits",
+        [BLOCKED] = "waits in submit",
     };
     const char *between = "main: ";
     for (enum look look = RUNNING; look <= BLOCKED; look++) {
@@ -376,7 +376,7 @@ static void trace_pass(FILE *out, const struct timeline *timeline, unsigned pid)
 {
     static const char *const names[LOOKS] = {[RUNNING] = "running in a call",
                                              [WAITING] = "waits for results",
-                                             [BLOCKED] = "blocked"};
+                                             [BLOCKED] = "waits in submit"};
 
     trace_name(out, "process_name", pid, 0, timeline->title);
     trace_name(out, "thread_name", pid, 0, "main");

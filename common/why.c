@@ -62,7 +62,7 @@ const char *why_no_uring(int error)
                    "kernel has none: older than 5.1, or a "
                    "sandbox." CONTAINER_ADVICE;
         return "this kernel has no io_uring: older than 5.1, built without "
-               "CONFIG_IO_URING, or a sandbox that plays kernel." OTHER_KERNEL
+               "CONFIG_IO_URING, or a sandbox that emulates one." OTHER_KERNEL
                " (WSL 2, not 1)";
     case ENOMEM:
         return "no memory for the rings, or, before Linux 5.12, the memlock "
@@ -83,7 +83,7 @@ const char *why_no_aio(int error)
                "it." CONTAINER_ADVICE;
     case ENOSYS:
         return "this kernel has no Linux AIO: built without CONFIG_AIO, or a "
-               "sandbox that plays kernel." OTHER_KERNEL;
+               "sandbox that emulates one." OTHER_KERNEL;
     case EAGAIN:
         snprintf(full, sizeof(full),
                  "all %ld requests that fs.aio-max-nr allows are taken "

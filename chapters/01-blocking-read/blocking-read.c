@@ -9,8 +9,8 @@
  * warm pass, drawn to the same scale, hardly leaves the left edge.
  *
  * Build: cc -Icommon chapters/01-blocking-read/blocking-read.c \
- *           common/{args,blocks,save,terminal,timeline}.c -lz -o
- * 01-blocking-read
+ *           common/{args,blocks,save,terminal,timeline}.c \
+ *           -lz -o 01-blocking-read
  *
  * Needs: any Linux.
  * Manual pages: pread(2), mincore(2), posix_fadvise(2), getrusage(2).
@@ -38,8 +38,8 @@ static void read_block(const struct blocks *blocks, unsigned i,
 
     timeline_submitted(timeline, i);
 
-    /* A loop, because pread() promises less than one hopes: it returns how
-       many bytes it read, and that may be fewer than we asked for. */
+    /* A loop, because pread() promises less than you would hope: it returns
+       how many bytes it read, and that may be fewer than we asked for. */
     while (done < block->length) {
         timeline_call(timeline, CALL_SUBMIT);
         ssize_t n = pread(blocks->fd, block->data + done, block->length - done,

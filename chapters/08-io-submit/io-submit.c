@@ -10,8 +10,8 @@
  * without O_DIRECT, the asynchronous interface isn't.
  *
  * Build: cc -Icommon chapters/08-io-submit/io-submit.c \
- *           common/{args,blocks,save,terminal,timeline,why}.c -lz -o
- * 08-io-submit
+ *           common/{args,blocks,save,terminal,timeline,why}.c \
+ *           -lz -o 08-io-submit
  *
  * Needs: Linux 4.18 for fsync through io_submit(2); 2.6 for the rest.
  * Manual pages: io_setup(2), io_submit(2), io_getevents(2), io_destroy(2).
@@ -81,9 +81,9 @@ static void prepare(struct request *request, const struct blocks *blocks,
 {
     const struct block *block = &blocks->block[i];
 
-    /* All that is not named must be 0: the kernel refuses what it does not
-       know. aio_data comes back untouched in the event, and is how we tell
-       which request it belongs to. */
+    /* What is not named here is 0, as the reserved fields must be. aio_data
+       comes back untouched in the event, and is how we tell which request it
+       belongs to. */
     request->iocb = (struct iocb){
         .aio_data = i,
         .aio_lio_opcode = IOCB_CMD_PREAD,
@@ -105,7 +105,7 @@ static void submit(aio_context_t context, struct iocb **iocbs, unsigned n,
         timeline_return(timeline);
 
         /* EAGAIN would mean that the context is full. Ours has room for all
-           the blocks at once, so that any error is a real one. */
+           the blocks at once, so any error is a real one. */
         if (taken < 0)
             err(1, "submitting %u reads", n);
         iocbs += taken;
@@ -119,7 +119,7 @@ static unsigned collect(aio_context_t context, long least,
                         struct request *requests, const struct blocks *blocks,
                         struct timeline *timeline)
 {
-    struct io_event events[256];
+    struct io_event events[BLOCKS_MOST];
     struct timespec zero = {0};
     unsigned finished = 0;
     int n;
@@ -175,9 +175,11 @@ static void read_all(aio_context_t context, const struct blocks *blocks,
 
     timeline_start(timeline);
     for (unsigned i = 0; i < blocks->count; i += batch) {
-        for (unsigned k = i; k < i + batch; k++)
+        unsigned left = blocks->count - i, n = left < batch ? left : batch;
+
+        for (unsigned k = i; k < i + n; k++)
             timeline_submitted(timeline, k);
-        submit(context, &iocbs[i], batch, timeline);
+        submit(context, &iocbs[i], n, timeline);
 
         /* The question of this chapter: how many are complete already? */
         finished += collect(context, 0, requests, blocks, timeline);
@@ -293,7 +295,9 @@ static void submit_a_bad_one(aio_context_t context, const struct blocks *blocks)
         int n = io_getevents(context, 1, 2 - got, events, NULL);
         if (n < 0 && errno != EINTR)
             err(1, "waiting for the good reads");
-        got += n > 0 ? n : 0;
+        for (int k = 0; k < n; k++, got++)
+            if (events[k].res <= 0)
+                blocks_failed(blocks, 0, events[k].res);
     }
 }
 
@@ -321,7 +325,7 @@ static void read_into_forbidden_memory(aio_context_t context,
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
-    struct blocks blocks = {.count = args.count};
+    struct blocks blocks;
     aio_context_t context = 0; /* Must be 0 before io_setup(). */
 
     /* Room for all the blocks at once, and for the three reads below. */

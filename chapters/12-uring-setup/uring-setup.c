@@ -6,10 +6,11 @@
  * request that does nothing through it.
  *
  * Watch for: four counters, two in each ring. Each is written on one side only,
- * and in the one round each of them goes up by one, in a fixed order.
+ * and in one round each of them goes up by one.
  *
  * Build: cc -Icommon chapters/12-uring-setup/uring-setup.c \
- *           common/{args,why}.c -o 12-uring-setup
+ *           common/{args,why}.c \
+ *           -o 12-uring-setup
  *
  * Needs: Linux 5.1; 5.4 for both rings in one mmap.
  * Manual pages: io_uring(7), io_uring_setup(2), io_uring_enter(2), mmap(2).
@@ -181,6 +182,7 @@ static void draw_all(const struct ring *ring)
         {"CQ array of CQEs", cq->cqes,
          p->cq_entries * sizeof(struct io_uring_cqe), kernel},
     };
+    /* Left out: the CQ's flags, which came with 5.8 and are not used here. */
     const size_t sq_fields = 7, all = sizeof(fields) / sizeof(*fields);
 
     if (ring->cq.at == ring->sq.at) {
@@ -196,70 +198,107 @@ static void draw_all(const struct ring *ring)
          &(struct field){"SQEs", 0, ring->sqes.bytes, us}, 1);
 }
 
-/* --- One round ----------------------------------------------------------- */
+/* --- One round ------------------------------------------------------------ */
 
-/* The four counters. _Atomic, because somebody else writes some of them while
-   we look; C11 makes plain access to such memory a data race. */
-struct counters {
+/* What one round needs of the shared memory. The counters are _Atomic, because
+   the kernel may write some of them while we look. The kernel's headers know no
+   _Atomic; a plain unsigned looks the same in memory, so a cast will do. */
+struct queues {
     _Atomic unsigned *sq_head, *sq_tail, *cq_head, *cq_tail;
+    unsigned sq_mask, cq_mask;
+    unsigned *sq_array;
+    struct io_uring_sqe *sqes;
+    struct io_uring_cqe *cqes;
 };
 
-static void print_counters(const struct counters *c, const char *when)
-{
-    printf("%-28s %8u %8u %8u %8u\n", when, atomic_load(c->sq_head),
-           atomic_load(c->sq_tail), atomic_load(c->cq_head),
-           atomic_load(c->cq_tail));
-}
-
-static void one_round(const struct ring *ring)
+static struct queues find_queues(const struct ring *ring)
 {
     const struct io_sqring_offsets *sq = &ring->params.sq_off;
     const struct io_cqring_offsets *cq = &ring->params.cq_off;
-    struct counters c = {
+
+    return (struct queues){
         .sq_head = (void *)(ring->sq.at + sq->head),
         .sq_tail = (void *)(ring->sq.at + sq->tail),
         .cq_head = (void *)(ring->cq.at + cq->head),
         .cq_tail = (void *)(ring->cq.at + cq->tail),
+        .sq_mask = *(unsigned *)(ring->sq.at + sq->ring_mask),
+        .cq_mask = *(unsigned *)(ring->cq.at + cq->ring_mask),
+        .sq_array = (void *)(ring->sq.at + sq->array),
+        .sqes = (void *)ring->sqes.at,
+        .cqes = (void *)(ring->cq.at + cq->cqes),
     };
-    unsigned sq_mask = *(unsigned *)(ring->sq.at + sq->ring_mask);
-    unsigned cq_mask = *(unsigned *)(ring->cq.at + cq->ring_mask);
-    unsigned *array = (void *)(ring->sq.at + sq->array);
-    struct io_uring_sqe *sqes = (void *)ring->sqes.at;
-    struct io_uring_cqe *cqes = (void *)(ring->cq.at + cq->cqes);
+}
 
-    printf("\n%-28s %8s %8s %8s %8s\n", "one NOP", "SQ head", "SQ tail",
-           "CQ head", "CQ tail");
-    print_counters(&c, "before");
+static void print_counters(const struct queues *q, const char *when)
+{
+    printf("%-28s %8u %8u %8u %8u\n", when, atomic_load(q->sq_head),
+           atomic_load(q->sq_tail), atomic_load(q->cq_head),
+           atomic_load(q->cq_tail));
+}
+
+static void fill(const struct queues *q)
+{
+    /* Nobody but us writes the SQ tail: a relaxed load is enough. */
+    unsigned tail = atomic_load_explicit(q->sq_tail, memory_order_relaxed);
+    unsigned slot = tail & q->sq_mask;
 
     /* Fill the entry, put its index where the tail stands, and only then move
        the tail. Release: whoever sees the new tail sees the entry as well. */
-    unsigned tail = atomic_load_explicit(c.sq_tail, memory_order_relaxed);
-    unsigned slot = tail & sq_mask;
-    sqes[slot] =
+    q->sqes[slot] =
         (struct io_uring_sqe){.opcode = IORING_OP_NOP, .user_data = 0xC1C1E};
-    array[slot] = slot;
-    atomic_store_explicit(c.sq_tail, tail + 1, memory_order_release);
-    print_counters(&c, "SQE filled, SQ tail stored");
+    q->sq_array[slot] = slot;
+    atomic_store_explicit(q->sq_tail, tail + 1, memory_order_release);
+}
 
-    /* Submit one, wait for one. EINTR can come before the kernel has taken the
-       entry or after; the SQ head tells which, so ask it again each time. */
-    int n;
-    do {
-        unsigned to_submit = atomic_load(c.sq_tail) - atomic_load(c.sq_head);
-        n = (int)syscall(SYS_io_uring_enter, ring->fd, to_submit, 1,
-                         IORING_ENTER_GETEVENTS, NULL, 0);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0)
-        err(1, "submitting a NOP");
-    print_counters(&c, "io_uring_enter() returned");
+static bool completed(const struct queues *q)
+{
+    /* Acquire: the tail is loaded first, the entry that it announces after. */
+    return atomic_load_explicit(q->cq_tail, memory_order_acquire) !=
+           atomic_load_explicit(q->cq_head, memory_order_relaxed);
+}
 
-    /* Acquire: the tail is read first, the entry that it announces after. */
-    unsigned head = atomic_load_explicit(c.cq_head, memory_order_relaxed);
-    if (atomic_load_explicit(c.cq_tail, memory_order_acquire) == head)
-        errx(1, "waiting for the NOP: the completion queue is empty");
-    struct io_uring_cqe cqe = cqes[head & cq_mask];
-    atomic_store_explicit(c.cq_head, head + 1, memory_order_release);
-    print_counters(&c, "CQE read, CQ head stored");
+/* Submit one, wait for one. A signal can end the call early. Before the kernel
+   has taken the entry, that is EINTR; after it, the call returns 1 as if
+   nothing had happened, and the completion may not be there yet. So the CQ is
+   asked whether it is, and not the return value. */
+static void submit_and_wait(const struct ring *ring, const struct queues *q)
+{
+    unsigned to_submit = 1;
+
+    while (!completed(q)) {
+        int taken = (int)syscall(SYS_io_uring_enter, ring->fd, to_submit, 1,
+                                 IORING_ENTER_GETEVENTS, NULL, 0);
+        if (taken < 0 && errno != EINTR)
+            err(1, "submitting a NOP");
+        if (taken > 0)
+            to_submit -= (unsigned)taken;
+    }
+}
+
+static void reap(const struct queues *q, struct io_uring_cqe *copy)
+{
+    unsigned head = atomic_load_explicit(q->cq_head, memory_order_relaxed);
+
+    *copy = q->cqes[head & q->cq_mask];
+    /* Release: the kernel may use the slot again once it sees the new head, and
+       by then we have read the entry. */
+    atomic_store_explicit(q->cq_head, head + 1, memory_order_release);
+}
+
+static void one_round(const struct ring *ring)
+{
+    struct queues q = find_queues(ring);
+    struct io_uring_cqe cqe;
+
+    printf("\n%-28s %8s %8s %8s %8s\n", "one NOP", "SQ head", "SQ tail",
+           "CQ head", "CQ tail");
+    print_counters(&q, "before");
+    fill(&q);
+    print_counters(&q, "SQE filled, SQ tail stored");
+    submit_and_wait(ring, &q);
+    print_counters(&q, "io_uring_enter() returned");
+    reap(&q, &cqe);
+    print_counters(&q, "CQE read, CQ head stored");
 
     printf("\nthe CQE: user_data 0x%llX, res %d\n",
            (unsigned long long)cqe.user_data, cqe.res);

@@ -10,8 +10,8 @@
  * cold and without O_DIRECT, where io_submit(2) had done all eight itself.
  *
  * Build: cc -Icommon chapters/13-uring-read/uring-read.c \
- *           common/{args,blocks,ring,save,terminal,timeline,why}.c -lz \
- *           -o 13-uring-read
+ *           common/{args,blocks,ring,save,terminal,timeline,why}.c \
+ *           -lz -o 13-uring-read
  *
  * Needs: Linux 5.6, for IORING_OP_READ.
  * Manual pages: io_uring(7), io_uring_enter(2).
@@ -69,7 +69,7 @@ static unsigned unsubmitted(const struct ring *ring)
 static void fill(struct reader *r)
 {
     struct ring *ring = &r->ring;
-    /* Nobody but us writes the tail: a relaxed load does. */
+    /* Nobody but us writes the tail: a relaxed load is enough. */
     unsigned tail = atomic_load_explicit(ring->sq_tail, memory_order_relaxed);
     unsigned room = ring->sq_entries - unsubmitted(ring);
 
@@ -121,7 +121,7 @@ static void submit(struct reader *r)
     timeline_return(r->timeline);
 
     /* Fewer than n may be taken; the counters know, and the loop comes back
-       for the others. So it does after EINTR. */
+       for the others. So it does after EINTR, which means none. */
     if (taken >= 0 || errno == EINTR)
         return;
     /* EAGAIN: no memory for a request. EBUSY: completions wait for room in the

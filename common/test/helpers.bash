@@ -140,6 +140,7 @@ count_calls() { calls "$@" | wc -l; }
 # at work on that one.
 programs() {
     local path found=''
+    # shellcheck disable=SC2231 # a pattern it shall be
     for path in "$BIN"/${ONLY:-[0-9][0-9]}-*; do
         [[ -x $path ]] || continue
         found=yes
