@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,10 +99,16 @@ static size_t number(const struct program *program, const char *option,
    closed. Without this, `program > /dev/full` would be a success. */
 static void close_stdout(void)
 {
-    if (ferror(stdout) | fclose(stdout)) {
+    bool failed = ferror(stdout);
+
+    errno = 0;
+    if (fclose(stdout) == 0 && !failed)
+        return;
+    if (errno)
         warn("writing the output");
-        _exit(1);
-    }
+    else /* An earlier write failed, and its errno is long gone. */
+        warnx("writing the output");
+    _exit(1);
 }
 
 struct args args_parse(int argc, char **argv, const struct program *program)
@@ -115,6 +122,9 @@ struct args args_parse(int argc, char **argv, const struct program *program)
     unsigned known = 2;
 
     setlocale(LC_CTYPE, "");
+    /* A file that outgrows RLIMIT_FSIZE: let write() say so, instead of dying in
+       the middle of it. */
+    signal(SIGXFSZ, SIG_IGN);
     if (atexit(close_stdout))
         errx(1, "atexit: no memory");
 
@@ -155,12 +165,14 @@ struct args args_parse(int argc, char **argv, const struct program *program)
         case ':':
             wrong(program, "%s needs an argument", argv[optind - 1]);
         case '?':
-            if (optopt > 0 && optopt < OPTION_HELP)
+            if (optopt != 0 && optopt < OPTION_HELP)
                 wrong(program, "unknown option -%c", optopt);
             wrong(program, "unknown option %s", argv[optind - 1]);
         default: {
             const struct knob *k = &knobs[option - OPTION_KNOB];
-            *k->value = (unsigned)number(program, k->name, optarg, k->least,
+            char name[32];
+            snprintf(name, sizeof(name), "--%s", k->name);
+            *k->value = (unsigned)number(program, name, optarg, k->least,
                                          k->most, false);
         }
         }

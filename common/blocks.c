@@ -121,7 +121,7 @@ static bool mincore_tells_us(const struct blocks *blocks)
 
     if (fstat(blocks->fd, &file))
         err(1, "asking for the owner of %s", blocks->path);
-    return file.st_uid == geteuid() || geteuid() == 0 ||
+    return file.st_uid == geteuid() ||
            faccessat(AT_FDCWD, blocks->path, W_OK, AT_EACCESS) == 0;
 }
 
@@ -141,8 +141,8 @@ static long resident_pages(const struct blocks *blocks,
 
     if (!in_core)
         err(1, "allocating the page map of %s", blocks->path);
-    if (map == MAP_FAILED && errno == ENODEV) { /* Not every file system has
-                                                   mmap: sysfs hasn't. */
+    if (map == MAP_FAILED && errno != ENOMEM) { /* Not every file can be
+                                                   mapped: sysfs's can't. */
         free(in_core);
         return RESIDENT_UNKNOWN;
     }
@@ -192,7 +192,8 @@ static void print_size(off_t bytes)
         size /= 1024;
         unit++;
     }
-    printf("%.*f %s", size != (double)(long)size, size, units[unit]);
+    printf("%.*f %s", size != (double)(long)size, size,
+           bytes == 1 ? "byte" : units[unit]);
 }
 
 void blocks_announce(const struct blocks *blocks)

@@ -1,7 +1,6 @@
 #include "ring.h"
 
 #include <err.h>
-#include <errno.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -11,7 +10,9 @@ static void *map(int fd, size_t bytes, off_t what)
     void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                     MAP_SHARED | MAP_POPULATE, fd, what);
 
-    return at == MAP_FAILED ? NULL : at;
+    if (at == MAP_FAILED)
+        err(1, "mapping %zu bytes of the ring", bytes);
+    return at;
 }
 
 /* A field of the ring that the kernel placed `offset` bytes into the map. */
@@ -43,13 +44,6 @@ int ring_open(struct ring *ring, unsigned entries)
                        : map(ring->fd, ring->cq_bytes, IORING_OFF_CQ_RING);
     ring->sqes =
         map(ring->fd, p.sq_entries * sizeof(*ring->sqes), IORING_OFF_SQES);
-    if (!ring->sq_map || !ring->cq_map || !ring->sqes) {
-        int error = errno;
-        ring_close(ring);
-        errno = error;
-        return -1;
-    }
-
     ring->sq_head = field(ring->sq_map, p.sq_off.head);
     ring->sq_tail = field(ring->sq_map, p.sq_off.tail);
     ring->sq_mask = *(unsigned *)field(ring->sq_map, p.sq_off.ring_mask);
@@ -71,7 +65,7 @@ int ring_enter(const struct ring *ring, unsigned to_submit, unsigned wait_for)
 
 static void unmap(void *at, size_t bytes)
 {
-    if (at && munmap(at, bytes))
+    if (munmap(at, bytes))
         err(1, "unmapping the ring");
 }
 

@@ -12,8 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static char target[PATH_MAX];
+static char target[PATH_MAX];    /* What the caller called it, or its link. */
 static char temporary[PATH_MAX]; /* Empty: there is none to be removed. */
+static int folder;               /* Of both; to be synced at the end. */
 
 static void remove_temporary(void)
 {
@@ -30,35 +31,32 @@ static void remove_and_die(int number)
     raise(number);
 }
 
-FILE *save_begin(const char *path)
+/* A device or a FIFO keeps nothing that could be lost. O_NONBLOCK, since else
+   open() of a FIFO would wait here for somebody to read it. */
+static FILE *open_directly(void)
 {
-    struct stat there;
-    mode_t mask = umask(0);
+    int fd = open(target, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+    FILE *stream =
+        fd >= 0 && fcntl(fd, F_SETFL, 0) == 0 ? fdopen(fd, "w") : NULL;
 
-    umask(mask);
-    temporary[0] = '\0';
-    if (stat(path, &there) == 0 && !S_ISREG(there.st_mode)) {
-        FILE *stream = fopen(path, "w");
-        if (!stream)
-            err(1, "opening %s", path);
-        return stream;
-    }
-    if (snprintf(target, sizeof(target), "%s", path) >= (int)sizeof(target) ||
-        snprintf(temporary, sizeof(temporary), "%s.XXXXXX", path) >=
-            (int)sizeof(temporary)) {
-        temporary[0] = '\0';
-        errx(1, "creating %s: %s", path, strerror(ENAMETOOLONG));
-    }
+    if (!stream)
+        err(1, "opening %s", target);
+    return stream;
+}
 
-    /* A signal between the file's creation and knowing its name would leave it
-       behind, so the deadly ones wait. Who ignores them (nohup) keeps that. */
+/* Sets `temporary` to a new file in the folder, and returns its descriptor. A
+   signal between the file's creation and knowing its name would leave it behind,
+   so the deadly ones wait. Who ignores them (nohup) keeps that. */
+static int create_temporary(const char *path)
+{
     static const int deadly[] = {SIGINT, SIGTERM, SIGHUP};
     sigset_t block, before;
+
     sigemptyset(&block);
     for (int i = 0; i < 3; i++)
         sigaddset(&block, deadly[i]);
     sigprocmask(SIG_BLOCK, &block, &before);
-    int fd = mkostemp(temporary, O_CLOEXEC);
+    int fd = mkostemp(strcpy(temporary, path), O_CLOEXEC);
     int error = errno;
     if (fd < 0)
         temporary[0] = '\0';
@@ -68,36 +66,66 @@ FILE *save_begin(const char *path)
     sigprocmask(SIG_SETMASK, &before, NULL);
     if (atexit(remove_temporary))
         errx(1, "atexit: no memory");
-
     errno = error;
+    return fd;
+}
+
+FILE *save_begin(const char *path)
+{
+    char copy[PATH_MAX], name[PATH_MAX];
+    struct stat there, out;
+    mode_t mask = umask(0), mode = 0666 & ~mask;
+
+    umask(mask);
+    temporary[0] = '\0';
+    if (strlen(path) >= sizeof(target))
+        errx(1, "creating %s: %s", path, strerror(ENAMETOOLONG));
+    strcpy(target, path);
+    if (stat(path, &there) == 0) {
+        if (!S_ISREG(there.st_mode))
+            return open_directly();
+        if (fstat(STDOUT_FILENO, &out) == 0 && out.st_dev == there.st_dev &&
+            out.st_ino == there.st_ino)
+            errx(1, "writing %s: that is where the output goes", path);
+        /* rename() would replace a link, and not what it leads to. */
+        if (!realpath(path, target))
+            err(1, "opening %s", path);
+        mode = there.st_mode & 0777;
+    }
+
+    const char *parent = dirname(strcpy(copy, target));
+    folder = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        err(1, "opening the folder of %s", path);
+    if (snprintf(name, sizeof(name), "%s/.in-circles.XXXXXX", parent) >=
+        (int)sizeof(name))
+        errx(1, "creating %s: %s", path, strerror(ENAMETOOLONG));
+    int fd = create_temporary(name);
     FILE *stream = fd < 0 ? NULL : fdopen(fd, "w");
     if (!stream)
         err(1, "creating %s", path);
-    /* mkostemp() makes it 0600; give it the mode that a new file has. */
-    if (fchmod(fd, 0666 & ~mask))
+    /* mkostemp() makes it 0600. */
+    if (fchmod(fd, mode))
         err(1, "setting the mode of %s", path);
     return stream;
 }
 
 void save_commit(FILE *stream)
 {
-    if (!temporary[0]) { /* Not a regular file. */
-        if (fclose(stream))
-            err(1, "writing");
-        return;
-    }
-    if (fflush(stream) || fsync(fileno(stream)))
+    /* ferror(): after a write that failed, and whose bytes are lost, the next
+       fflush() can succeed. */
+    if (fflush(stream) || ferror(stream) ||
+        (temporary[0] && fsync(fileno(stream))))
         err(1, "writing %s", target);
     if (fclose(stream))
         err(1, "closing %s", target);
+    if (!temporary[0])
+        return; /* A device, a FIFO. */
     if (rename(temporary, target))
         err(1, "renaming %s to %s", temporary, target);
     temporary[0] = '\0';
 
     /* The name is safe once the folder is on the disk too. */
-    char path[PATH_MAX];
-    const char *folder = dirname(strcpy(path, target));
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd) || close(fd))
-        err(1, "syncing the folder %s", folder);
+    if (fsync(folder) || close(folder))
+        err(1, "syncing the folder of %s", target);
 }

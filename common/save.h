@@ -12,8 +12,9 @@
  * Open a file for writing that becomes `path` with save_commit(), and not
  * before. On an error in between, and on SIGINT, SIGTERM or SIGHUP, what is
  * there already under `path` stays as it is and nothing else is left. One file
- * at a time. A `path` that is no regular file (/dev/stdout, a FIFO) is written
- * to directly. Exits with a message on errors.
+ * at a time. A `path` that is no regular file (a FIFO, /dev/full) is written to
+ * directly; a link is followed; the file that stdout goes to is refused. Exits
+ * with a message on errors.
  *
  * @param path  Where the file is to appear.
  * @return the stream to write to; save_commit() closes it.

@@ -213,10 +213,14 @@ void timeline_draw(const struct timeline *timeline,
                    const struct timeline *scale)
 {
     unsigned width = lane_width();
-    int64_t full = scale->total > 0 ? scale->total : 1;
+    int64_t full =
+        timeline->total > scale->total ? timeline->total : scale->total;
     enum look lane[WIDTH] = {NOTHING};
     bool seen[LOOKS] = {false};
     char time[32];
+
+    if (full < 1)
+        full = 1; /* A clock too coarse to see it. */
 
     /* The ruler: 0 at the left, the whole time at the right. */
     snprintf(time, sizeof(time), "%.2f ms", ms(full));
@@ -287,7 +291,7 @@ unsigned timeline_most_in_flight(const struct timeline *timeline)
     /* At each begin, those are in flight that have begun and not ended. One
        that ends in the same nanosecond has ended. */
     for (unsigned begun = 1; begun <= n; begun++) {
-        while (end[ended] <= begin[begun - 1])
+        while (ended < begun - 1 && end[ended] <= begin[begun - 1])
             ended++;
         if (begun - ended > most)
             most = begun - ended;

@@ -84,8 +84,8 @@ void timeline_threads(struct timeline *timeline);
  * NO_COLOR set; plain ASCII where the locale has no UTF-8.
  *
  * @param timeline  A pass that has stopped.
- * @param scale     The pass whose total is the full width, so that two can be
- *                  compared by eye; `timeline` itself for one alone.
+ * @param scale     Another pass that it is to be compared with by eye: the longer
+ *                  of the two takes the full width. Or `timeline` itself.
  */
 void timeline_draw(const struct timeline *timeline,
                    const struct timeline *scale);

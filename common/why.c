@@ -65,8 +65,8 @@ const char *why_no_uring(int error)
                "CONFIG_IO_URING, or a sandbox that emulates one." OTHER_KERNEL
                " (WSL 2, not 1)";
     case ENOMEM:
-        return "no memory for the rings, or, before Linux 5.12, the memlock "
-               "limit is too low for them."
+        return "no memory for the rings, or the memlock limit is too low for "
+               "them."
                "\nRaise it: ulimit -l, or memlock in limits.conf(5)";
     default:
         return NULL;
@@ -86,8 +86,8 @@ const char *why_no_aio(int error)
                "sandbox that emulates one." OTHER_KERNEL;
     case EAGAIN:
         snprintf(full, sizeof(full),
-                 "all %ld requests that fs.aio-max-nr allows are taken "
-                 "(fs.aio-nr is %ld)."
+                 "too few of the %ld requests that fs.aio-max-nr allows are "
+                 "left (fs.aio-nr is %ld)."
                  "\nAs root: sysctl fs.aio-max-nr=1048576",
                  number_in("/proc/sys/fs/aio-max-nr", ""),
                  number_in("/proc/sys/fs/aio-nr", ""));

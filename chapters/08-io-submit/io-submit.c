@@ -141,12 +141,14 @@ static unsigned collect(aio_context_t context, long least,
         /* What read() would have returned comes in res, but for one thing:
            errno is a matter of system calls, and this is none. An error is
            the number itself, negative. */
-        if (res <= 0)
+        if (res == -EINTR)
+            res = 0; /* A signal came before a byte did. */
+        else if (res <= 0)
             blocks_failed(blocks, i, res);
 
         request->done += (size_t)res;
         if (request->done < blocks->block[i].length) {
-            /* A short read, as with pread(): ask for the rest. */
+            /* Short or interrupted, as with pread(): ask for the rest. */
             prepare(request, blocks, i);
             submit(context, &(struct iocb *){&request->iocb}, 1, timeline);
         } else {

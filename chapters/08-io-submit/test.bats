@@ -98,7 +98,7 @@ checksum_of_01() {
     need_strace
     run -77 --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=io_setup:error=EAGAIN "$BIN/08-io-submit" "$FILE"
-    assert_regex "$stderr" "all $(cat /proc/sys/fs/aio-max-nr) requests"
+    assert_regex "$stderr" "the $(cat /proc/sys/fs/aio-max-nr) requests"
     assert_regex "$stderr" 'sysctl fs.aio-max-nr='
     assert_equal "$output" ''
 }

@@ -140,10 +140,10 @@ static void draw(const struct map *map, const char *title, struct field *fields,
                  size_t n)
 {
     static const char edge[] =
-        "       +----------------------------------------------+";
+        "        +-----------------------------------------------+";
 
     qsort(fields, n, sizeof(*fields), by_offset);
-    printf("\n%s: %zu bytes\n   byte\n%s\n", title, map->bytes, edge);
+    printf("\n%s: %zu bytes\n    byte\n%s\n", title, map->bytes, edge);
     for (size_t i = 0; i < n; i++) {
         const struct field *f = &fields[i];
         char value[32];
@@ -153,7 +153,7 @@ static void draw(const struct map *map, const char *title, struct field *fields,
         else
             snprintf(value, sizeof(value), "= %u",
                      *(unsigned *)(map->at + f->offset));
-        printf("%6u | %-20s %-12s %-11s|\n", f->offset, f->name, value,
+        printf("%7u | %-20s %-13s %-11s|\n", f->offset, f->name, value,
                f->writer);
     }
     puts(edge);

@@ -154,8 +154,8 @@ static void complete(struct reader *r, const struct io_uring_cqe *cqe)
 
     /* res is what pread() would have returned, or -errno. The kernel can't
        restart a request that a signal has cut short, as it can a system call:
-       EINTR and EAGAIN go round again. */
-    if (cqe->res == -EINTR || cqe->res == -EAGAIN)
+       fill() asks again. */
+    if (cqe->res == -EINTR)
         return;
     if (cqe->res <= 0)
         blocks_failed(r->blocks, i, cqe->res);

@@ -126,7 +126,7 @@ static void complete(struct reader *r, const struct io_uring_cqe *cqe)
 
     request->in_flight = false;
     r->in_flight--;
-    if (cqe->res == -EINTR || cqe->res == -EAGAIN)
+    if (cqe->res == -EINTR)
         return; /* fill() asks again. */
     if (cqe->res <= 0)
         blocks_failed(r->blocks, i, cqe->res);

@@ -66,6 +66,67 @@ on_terminal() {
         die "$_" if $1 + $2 > 1000 * ($t + 0.01)' "$total" "$trace"
 }
 
+# Many blocks make a trace of several writes. strace can fail just one of them:
+# the bytes are lost, and the next write goes well.
+@test "a trace that can't be written whole leaves the old one as it was" {
+    need_strace
+    trace=$BATS_TEST_TMPDIR/folder/trace
+    mkdir "${trace%/*}"
+    echo old >"$trace"
+    run -0 strace -o "$BATS_TEST_TMPDIR/log" -y -e trace=write \
+        "$BIN/01-blocking-read" -n 64 -s "$PAGE" --trace "$trace" "$FILE"
+    writes=$(grep -c '^write([0-9]*<.*in-circles' "$BATS_TEST_TMPDIR/log")
+    others=$(grep -vc 'in-circles' "$BATS_TEST_TMPDIR/log")
+    assert [ "$writes" -gt 2 ]
+    for ((when = others; when < others + writes - 1; when++)); do
+        echo old >"$trace"
+        run -1 strace -o /dev/null -e inject=write:error=EIO:when=$when \
+            "$BIN/01-blocking-read" -n 64 -s "$PAGE" --trace "$trace" "$FILE"
+        assert_equal "$(cat "$trace")" old
+        assert_equal "$(ls -A "${trace%/*}")" trace
+    done
+}
+
+@test "a trace through a link replaces the file and not the link; its mode stays" {
+    echo old >"$BATS_TEST_TMPDIR/real"
+    chmod 600 "$BATS_TEST_TMPDIR/real"
+    ln -s real "$BATS_TEST_TMPDIR/link"
+    run -0 "$BIN/01-blocking-read" --trace "$BATS_TEST_TMPDIR/link" "$FILE"
+    assert [ -L "$BATS_TEST_TMPDIR/link" ]
+    run -0 grep -c traceEvents "$BATS_TEST_TMPDIR/real"
+    assert_equal "$(stat -c %a "$BATS_TEST_TMPDIR/real")" 600
+}
+
+@test "a trace into the file that takes the output is refused" {
+    for name in /dev/stdout /dev/fd/1 "$BATS_TEST_TMPDIR/out"; do
+        run -1 --separate-stderr bash -c \
+            '"$0" --trace "$1" "$2" >"$3"' "$BIN/01-blocking-read" "$name" \
+            "$FILE" "$BATS_TEST_TMPDIR/out"
+        assert_equal "$stderr" \
+            "01-blocking-read: writing $name: that is where the output goes"
+        run -0 grep -c '^checksum: ' "$BATS_TEST_TMPDIR/out"
+    done
+}
+
+@test "a trace into a FIFO that nobody reads is an error, not a wait for ever" {
+    mkfifo "$BATS_TEST_TMPDIR/fifo"
+    run -1 --separate-stderr timeout 60 \
+        "$BIN/01-blocking-read" --trace "$BATS_TEST_TMPDIR/fifo" "$FILE"
+    assert_regex "$stderr" 'opening .*/fifo: No such device or address$'
+}
+
+@test "a clock too coarse to tell begin from end draws and counts all the same" {
+    for program in 01-blocking-read 13-uring-read; do
+        "$BIN/$program" --check || continue
+        run -0 env LD_PRELOAD=libcoarse.so LD_LIBRARY_PATH="$BUILD" \
+            ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
+            "$BIN/$program" "$FILE"
+        assert [ "$(fact 'most in flight')" -ge 1 ]
+        assert [ "$(fact 'most in flight')" -le 8 ]
+        assert_equal "$(grep -cE '^block [0-7] +[^ ]' <<<"${output%%warm*}")" 8
+    done
+}
+
 # The pages are on their way to the disk when they should be dropped. A quick
 # disk may be done by then: once in twenty is enough.
 @test "a file that is dirty stays cached, and the first line says so" {
