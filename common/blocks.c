@@ -212,9 +212,9 @@ void blocks_announce(const struct blocks *blocks)
                "(pages stay that are dirty or mapped, and on tmpfs all do)\n",
                resident, pages);
     else
-        puts("), perhaps warm: the kernel won't tell\n"
-             "(mincore() tells who owns a file or may write to it, and knows\n"
-             "only what can be mapped)");
+        puts("), cold or warm: unknown\n"
+             "(unknown: mincore() tells of files that you own or may write, "
+             "and can map)");
     putchar('\n');
 }
 

@@ -459,7 +459,7 @@ static void show_direct(const struct blocks *blocks, bool dropped)
     if (read_page(fd, blocks) < 0)
         say_no("O_DIRECT", errno, "it opens, but reading a page fails");
     else if (!dropped)
-        say("O_DIRECT", "reads; whether past the cache can't be told");
+        say("O_DIRECT", "reads; whether past the cache is unknown");
     else if (blocks_resident(blocks) > 0)
         say("O_DIRECT", "in name only: it reads through the cache");
     else

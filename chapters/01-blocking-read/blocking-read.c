@@ -100,9 +100,11 @@ int main(int argc, char **argv)
     timeline_draw(warm, cold);
     timeline_facts(warm, blocks_checksum(&blocks));
 
-    if (before != RESIDENT_UNKNOWN)
-        printf("\npages in the cache: %ld before, %ld between, %ld after\n",
-               before, between, after);
+    fputs("\npages in the cache: ", stdout);
+    if (before < 0 || between < 0 || after < 0) /* RESIDENT_UNKNOWN */
+        puts("unknown");
+    else
+        printf("%ld before, %ld between, %ld after\n", before, between, after);
 
     timeline_trace(args.trace, (struct timeline *[]){cold, warm, NULL});
     timeline_free(warm);

@@ -1,0 +1,353 @@
+#!/usr/bin/env bats
+#
+# The contract that every program has with the shell, row by row as it stands in
+# args.h: 0 done, 1 failed, 2 wrong usage, 77 this machine can't show it. The
+# programs are found, not listed; what each takes is read from its usage line.
+# What happens when system calls fail is in faults.bats.
+
+load helpers
+
+# refuses PROGRAM [ARGUMENTS]: is this wrong usage?
+refuses() {
+    attempt "$@" || return 0
+    ((status == 2)) || problem "$CALLED: status $status, not 2"
+    [[ ! -s $OUT ]] || problem "$CALLED: wrong usage, but prints on stdout"
+    complains "$1" || problem "$CALLED: does not say what is wrong"
+    grep -q "^usage: $1" "$ERR" || problem "$CALLED: no usage line on stderr"
+}
+
+# fails PROGRAM [ARGUMENTS]: does it say what failed, and exit 1?
+fails() {
+    attempt "$@" || return 0
+    ((status == 1)) || problem "$CALLED: status $status, not 1"
+    complains "$1" || problem "$CALLED: fails without a message"
+}
+
+# right_or_fails PROGRAM [ARGUMENTS]: either is good, in silence neither.
+right_or_fails() {
+    attempt "$@" || return 0
+    if ((status == 0)); then
+        [[ -s $OUT ]] || problem "$CALLED: status 0, and no output"
+    else
+        ((status == 1)) || problem "$CALLED: status $status"
+        complains "$1" || problem "$CALLED: fails without a message"
+    fi
+}
+
+# reads_all PROGRAM CHECKSUM [ARGUMENTS]: does each of its passes come to this?
+reads_all() {
+    local program=$1 right=$2 sums
+    shift 2
+    attempt "$program" "$@" || return 0
+    sums=$(sed -n 's/^checksum: //p' "$OUT" | sort -u)
+    if ((status != 0)); then
+        problem "$CALLED: status $status: $(cat "$ERR")"
+    elif [[ $sums != "$right" ]]; then
+        problem "$CALLED: checksum ${sums:-missing}, not $right"
+    fi
+}
+
+# --- Words ---------------------------------------------------------------------
+
+@test "--help says usage, an example and the page, on stdout alone" {
+    for program in $(programs); do
+        attempt "$program" --help || continue
+        ((status == 0)) || problem "$CALLED: status $status"
+        [[ ! -s $ERR ]] || problem "$CALLED: prints on stderr"
+        [[ $(head -n 1 "$OUT") == "usage: $program"* ]] ||
+            problem "$CALLED: does not begin with the usage"
+        grep -q "^example: $program" "$OUT" || problem "$CALLED: no example"
+        grep -qx "page:    chapters/$program/README.md" "$OUT" ||
+            problem "$CALLED: does not name its page"
+        ! grep -qE '^.{81}' "$OUT" ||
+            problem "$CALLED: wider than 80 columns"
+    done
+    no_problems
+}
+
+@test "--check says ready, or why not, and nothing else" {
+    for program in $(programs); do
+        attempt "$program" --check || continue
+        [[ ! -s $OUT ]] || problem "$CALLED: prints on stdout"
+        case $status in
+            0) [[ ! -s $ERR ]] || problem "$CALLED: ready, yet prints on stderr" ;;
+            77) complains "$program" || problem "$CALLED: 77 without a reason" ;;
+            *) problem "$CALLED: status $status" ;;
+        esac
+    done
+    no_problems
+}
+
+@test "wrong usage is told, with the usage line on stderr, and exits 2" {
+    file=$(make_file 65536)
+    for program in $(programs); do
+        refuses "$program" --no-such-option
+        refuses "$program" -Z
+        refuses "$program" --help=now
+        refuses "$program" "$file" "$file"
+        takes "$program" '[FILE]' || refuses "$program" "$file"
+        takes "$program" '[-n N]' || refuses "$program" -n 8
+
+        # An option that is there, but not as it should be.
+        takes "$program" '[-n N]' || continue
+        for bad in 0 -1 +1 ' 1' '' x 1x 1.5 0x10 1K 257 4294967297 \
+            99999999999999999999; do
+            refuses "$program" -n "$bad" "$file"
+        done
+        for bad in 0 -4096 '' x K 64k 64KB 1000 $((PAGE + 1)) 17M \
+            18014398509481984K 17592186044416M 99999999999999999999 \
+            99999999999999999999M; do
+            refuses "$program" -s "$bad" "$file"
+        done
+        refuses "$program" -n 256 -s 16M "$file"
+        refuses "$program" -n
+        refuses "$program" -s
+        refuses "$program" --trace
+    done
+    no_problems
+}
+
+# A chapter's own numeric option stands in the help as
+#     --entries N    how many, 1 to 256 (2)
+@test "a number of the chapter's own is held to the range that --help tells" {
+    file=$(make_file 65536)
+    for program in $(programs); do
+        while read -r option least most; do
+            takes "$program" "[$option N]" ||
+                problem "$program: $option is not in the usage line"
+            for bad in $((least - 1)) $((most + 1)) -1 '' x "${least}x" \
+                99999999999999999999; do
+                refuses "$program" "$option" "$bad"
+            done
+            refuses "$program" "$option"
+        done < <("$BIN/$program" --help |
+            sed -nE 's/^  (--[a-z-]+) +N .*, ([0-9]+) to ([0-9]+) .*/\1 \2 \3/p')
+    done
+    no_problems
+}
+
+# --- Files of all kinds ---------------------------------------------------------
+
+@test "files of few bytes are read whole, to the last one" {
+    # The last one is just under eight blocks of 64 KiB.
+    sizes=(1 4095 4096 4097 65536 65537 524287)
+    for bytes in "${sizes[@]}"; do make_file "$bytes"; done
+    for program in $(programs); do
+        takes "$program" '[FILE]' && shown_here "$program" || continue
+        for bytes in "${sizes[@]}"; do
+            file=$BATS_TEST_TMPDIR/sample-$bytes
+            if takes "$program" '[-n BLOCKS]'; then
+                right=$(crc32_of "$file")
+                reads_all "$program" "$right" "$file"
+                reads_all "$program" "$right" -n 256 -s "$PAGE" "$file"
+                reads_all "$program" "$right" -n 1 -s 1M "$file"
+            else
+                right_or_fails "$program" "$file"
+            fi
+        done
+    done
+    no_problems
+}
+
+@test "what is no file with blocks in it is refused, not waited for" {
+    mkfifo "$BATS_TEST_TMPDIR/fifo"
+    mkdir "$BATS_TEST_TMPDIR/folder"
+    : >"$BATS_TEST_TMPDIR/empty"
+    for program in $(programs); do
+        takes "$program" '[FILE]' && shown_here "$program" || continue
+        for file in "$BATS_TEST_TMPDIR"/{fifo,folder,empty} /proc/version \
+            /dev/null /dev/zero; do
+            if takes "$program" '[-n N]'; then
+                fails "$program" "$file"
+                grep -qF "$file" "$ERR" || problem "$CALLED: does not name it"
+            else
+                right_or_fails "$program" "$file"
+            fi
+        done
+    done
+    no_problems
+}
+
+@test "a missing file is named, with the reason" {
+    for program in $(programs); do
+        takes "$program" '[FILE]' && shown_here "$program" || continue
+        for file in "$BATS_TEST_TMPDIR/missing" "$BATS_TEST_TMPDIR/no/such" ''; do
+            fails "$program" "$file"
+            grep -q "$file: No such file or directory" "$ERR" ||
+                problem "$CALLED: says '$(cat "$ERR")'"
+        done
+    done
+    no_problems
+}
+
+@test "a file that we may not read is named, with the reason" {
+    file=$(make_file 65536)
+    chmod 0 "$file"
+    # Root may read everything, unless it lays down the right to.
+    without=()
+    if head -c 1 "$file" >/dev/null 2>&1; then
+        without=(setpriv --bounding-set '-dac_override,-dac_read_search')
+        if "${without[@]}" head -c 1 "$file" >/dev/null 2>&1 ||
+            ! "${without[@]}" true; then
+            skip 'this user can read every file, and setpriv can not change that'
+        fi
+    fi
+    for program in $(programs); do
+        takes "$program" '[-n N]' && shown_here "$program" || continue
+        run -1 --separate-stderr "${without[@]}" "$BIN/$program" "$file"
+        [[ $stderr == "$program: "*"$file: Permission denied" ]] ||
+            problem "$program, unreadable file: says '$stderr'"
+    done
+    no_problems
+}
+
+@test "names that look like options, or hold blanks, are names" {
+    cp "$(make_file 65536)" "$BATS_TEST_TMPDIR/-n 1"
+    right=$(crc32_of "$BATS_TEST_TMPDIR/-n 1")
+    cd "$BATS_TEST_TMPDIR"
+    for program in $(programs); do
+        takes "$program" '[-n N]' && shown_here "$program" || continue
+        reads_all "$program" "$right" -- '-n 1'
+    done
+    no_problems
+}
+
+# --- Output that can't be written -------------------------------------------------
+
+# fails_onto full|closed PROGRAM [ARGUMENTS]: does it say so, and exit 1?
+fails_onto() {
+    local to=$1 program=$2
+    shift
+    CALLED="$* on a stdout that is $to" ERR=$BATS_TEST_TMPDIR/.err status=0
+    shift
+    case $to in
+        full) timeout 60 "$BIN/$program" "$@" >/dev/full 2>"$ERR" || status=$? ;;
+        closed) timeout 60 "$BIN/$program" "$@" >&- 2>"$ERR" || status=$? ;;
+    esac
+    ended_well || return 0
+    ((status == 1)) || problem "$CALLED: status $status, not 1"
+    complains "$program" || problem "$CALLED: no message"
+}
+
+@test "a stdout that is full or closed is an error" {
+    file=$(make_file 65536)
+    for program in $(programs); do
+        arguments=()
+        takes "$program" '[FILE]' && arguments=("$file")
+        for to in full closed; do
+            fails_onto "$to" "$program" --help
+        done
+        shown_here "$program" || continue
+        for to in full closed; do
+            fails_onto "$to" "$program" "${arguments[@]}"
+        done
+    done
+    no_problems
+}
+
+# --- The trace --------------------------------------------------------------------
+
+@test "the trace is JSON, has the mode of a new file, and leaves nothing else" {
+    file=$(make_file 65536)
+    mkdir "$BATS_TEST_TMPDIR/traces"
+    trace=$BATS_TEST_TMPDIR/traces/trace.json
+    for program in $(programs); do
+        takes "$program" '[--trace FILE]' && shown_here "$program" || continue
+        # Over a file that is longer: what was there must be gone, all of it.
+        rm -f "$trace"
+        seq 100000 >"$trace"
+        attempt "$program" --trace "$trace" "$file" || continue
+        ((status == 0)) || problem "$CALLED: status $status: $(cat "$ERR")"
+        is_json "$trace" || problem "$CALLED: the trace is no JSON"
+        grep -q '"ph":"X"' "$trace" || problem "$CALLED: no bar in the trace"
+        (umask 027 && rm -f "$trace" && attempt "$program" --trace "$trace" "$file")
+        [[ $(stat -c %a "$trace") == 640 ]] ||
+            problem "$CALLED: the trace has mode $(stat -c %a "$trace")"
+        [[ $(ls -A "$BATS_TEST_TMPDIR/traces") == trace.json ]] ||
+            problem "$CALLED: leaves $(ls -A "$BATS_TEST_TMPDIR/traces")"
+    done
+    no_problems
+}
+
+@test "the trace does not go where the file is that is read" {
+    file=$(make_file 65536)
+    ln "$file" "$BATS_TEST_TMPDIR/hard-link"
+    ln -s "$file" "$BATS_TEST_TMPDIR/soft-link"
+    before=$(crc32_of "$file")
+    for program in $(programs); do
+        takes "$program" '[--trace FILE]' && shown_here "$program" || continue
+        for trace in "$file" "$BATS_TEST_TMPDIR"/{hard,soft}-link; do
+            fails "$program" --trace "$trace" "$file"
+            [[ $(crc32_of "$file") == "$before" ]] ||
+                problem "$CALLED: the file has changed"
+        done
+    done
+    no_problems
+}
+
+@test "a trace that can't be written is an error" {
+    file=$(make_file 65536)
+    for program in $(programs); do
+        takes "$program" '[--trace FILE]' && shown_here "$program" || continue
+        for trace in /dev/full "$BATS_TEST_TMPDIR" \
+            "$BATS_TEST_TMPDIR/no/trace.json" ''; do
+            fails "$program" --trace "$trace" "$file"
+        done
+    done
+    no_problems
+}
+
+@test "who fails before the trace leaves the old one as it was" {
+    trace=$BATS_TEST_TMPDIR/trace.json
+    for program in $(programs); do
+        takes "$program" '[--trace FILE]' && shown_here "$program" || continue
+        echo precious >"$trace"
+        fails "$program" --trace "$trace" "$BATS_TEST_TMPDIR/missing"
+        [[ $(cat "$trace") == precious ]] || problem "$CALLED: the trace is lost"
+    done
+    no_problems
+}
+
+# --- The checks above can fail ----------------------------------------------------
+
+# A program that breaks the contract wherever it can, and yet says it all with
+# exit status 0.
+@test "a program that breaks the contract is found out" {
+    BIN=$BATS_TEST_TMPDIR/bin
+    mkdir "$BIN"
+    cat >"$BIN/99-liar" <<'END'
+#!/bin/sh
+echo 'usage: 99-liar [-n N] [FILE]'
+echo 'checksum: 00000000'
+END
+    chmod +x "$BIN/99-liar"
+    file=$(make_file 65536)
+
+    refuses 99-liar --no-such-option
+    assert_equal "${#problems[@]}" 4
+    problems=()
+    fails 99-liar "$BATS_TEST_TMPDIR/missing"
+    assert_equal "${#problems[@]}" 2
+    problems=()
+    reads_all 99-liar "$(crc32_of "$file")" "$file"
+    assert_equal "${#problems[@]}" 1
+    run no_problems
+    assert_failure
+    assert_output --partial '99-liar'
+
+    problems=()
+    printf '#!/bin/sh\nkill -SEGV $$\n' >"$BIN/99-liar"
+    right_or_fails 99-liar
+    assert_equal "${problems[*]}" '99-liar: ended by signal 11: '
+
+    for bad in '{' '{"a":1,}' '[1 2]' '{"a":01}' '["a' '{} {}' ''; do
+        printf '%s' "$bad" >"$BATS_TEST_TMPDIR/bad.json"
+        run ! is_json "$BATS_TEST_TMPDIR/bad.json"
+    done
+}
+
+@test "the checksum is told from another one" {
+    printf 123456789 >"$BATS_TEST_TMPDIR/check"
+    # The check value of this CRC in every catalog of them.
+    assert_equal "$(crc32_of "$BATS_TEST_TMPDIR/check")" cbf43926
+}

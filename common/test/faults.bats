@@ -1,0 +1,341 @@
+#!/usr/bin/env bats
+#
+# What becomes of a program when the kernel says no? Every system call that a
+# program makes is made to fail, one at a time, by strace. The program never
+# gets to the kernel with it, only the error back. Then either the output is
+# right all the same, or there is a message and a non-zero exit status. Never a
+# hang, a crash, or a success that is none.
+#
+# Which calls are the program's own, and not the loader's or the C library's
+# when it starts? A run with wrong usage starts in the same way, and then does
+# nothing but complain. So the program's own calls begin with the first one of a
+# kind that is not in the log of such a run.
+
+load helpers
+
+setup() {
+    need_strace
+}
+
+# own_calls START RUN [OTHER]: from logs of strace, print a line for each call of
+# RUN from the first one of a kind that is not in START, less the kinds that are
+# in OTHER: name, which one of its name it is, and its arguments, less what may
+# differ from one call to its like.
+own_calls() {
+    perl -e '
+        my ($start, $run, $other) = map {
+            open(my $log, "<", $_) or die "$_: $!\n";
+            my ($pid, %seen, @calls);
+            while (<$log>) {
+                my ($by, $name, $about) = /^(\d+) +(\w+)\((.*)/ or next;
+                # Not execve(), whose arguments differ. Not its children.
+                next if $name eq "execve" || $by != ($pid //= $by);
+                $about =~ s/ += [^=]*$//;
+                # What was read or written; where in memory; a random name.
+                $about =~ s/"(?:[^"\\]|\\.)*"(?:\.\.\.)?/""/g
+                    if $name =~ /read|write|rand|dents|io_/;
+                $about =~ s/0x[0-9a-f]+|\bNULL\b/X/g;
+                $about =~ s/\.[A-Za-z0-9]{6}"/.RANDOM"/g;
+                # Sizes and offsets, but not descriptors.
+                $about =~ s/\d{2,}|(?<=[[, ])0(?=[]),])/N/g;
+                push @calls, [$name, ++$seen{$name}, $about];
+            }
+            \@calls;
+        } @ARGV;
+        my %starts = map { ("$_->[0] $_->[2]" => 1) } @$start;
+        my %others = map { ("$_->[0] $_->[2]" => 1) } @{$other // []};
+        shift @$run while @$run && $starts{"$run->[0][0] $run->[0][2]"};
+        print "@$_\n" for grep { !$others{"$_->[0] $_->[2]"} } @$run;' "$@"
+}
+
+# first_and_last: of those calls that are about the same thing.
+first_and_last() {
+    perl -ne '
+        my ($name, $nth, $about) = /^(\w+) (\d+) (.*)/;
+        my $key = "$name $about";
+        push @keys, $key if !$first{$key};
+        $first{$key} //= "$name $nth";
+        $last{$key} = "$name $nth";
+        END {
+            for (@keys) {
+                print "$first{$_}\n";
+                print "$last{$_}\n" if $last{$_} ne $first{$_};
+            }
+        }'
+}
+
+# errors CALL: how it may fail, by its manual page. Those that set something up
+# are also refused by seccomp filters (EPERM) and kernels without it (ENOSYS).
+errors() {
+    # Under a sanitizer, most calls for memory are the sanitizer's, which gives
+    # up by design.
+    if [[ $SANITIZED && $1 == @(mmap|munmap|mprotect|brk|madvise|sigaltstack) ]]
+    then
+        return
+    fi
+    case $1 in
+        # These can't fail, says the manual. (After futex() libc aborts.)
+        # getrandom() is called by chance: libc throws dice for a file's name.
+        getrandom) ;;
+        exit_group | exit | umask | get*id | futex | rt_sigreturn) ;;
+        io_setup) echo EPERM ENOSYS EAGAIN ENOMEM ;;
+        io_uring_setup) echo EPERM ENOSYS ENOMEM EMFILE ;;
+        io_uring_register) echo EPERM ENOSYS EINVAL ENOMEM ;;
+        io_uring_enter) echo EINTR EAGAIN EBUSY EIO ;;
+        io_submit) echo EAGAIN EIO ENOMEM ;;
+        io_getevents | io_pgetevents) echo EINTR EIO ;;
+        io_destroy) echo EINVAL ENOSYS ;;
+        mmap) echo ENOMEM EPERM ENOSYS ;;
+        munmap | mremap | mprotect | brk | madvise) echo ENOMEM ;;
+        pread64 | preadv* | read | readv) echo EINTR EIO ENOMEM ;;
+        pwrite64 | pwritev* | write | writev) echo EINTR EIO ENOSPC ;;
+        open | openat*) echo EINTR EACCES EMFILE ;;
+        close) echo EINTR EIO ;;
+        fsync | fdatasync) echo EINTR EIO ENOSPC ;;
+        *stat | *statat | statx | statfs | fstatfs) echo EIO EACCES ;;
+        rename* | unlink* | *chmod*) echo EIO EACCES ;;
+        fadvise64) echo EINVAL ENOSYS ;;
+        mincore) echo EAGAIN ENOSYS ;;
+        ioctl) echo EIO ENOTTY ;;
+        rt_sig*) echo EINVAL ;;
+        clone* | fork | vfork) echo EAGAIN ENOMEM ENOSYS ;;
+        *) echo EPERM ENOSYS ;;
+    esac
+}
+
+# must_go_on CALL ERROR: a signal has cut the call short, no more. Whoever reads
+# blocks asks again.
+must_go_on() {
+    [[ $sums && $2 == EINTR ]] &&
+        [[ $1 == @(pread64|io_getevents|io_pgetevents|io_uring_enter) ]]
+}
+
+# essence: of the output in $OUT, what no fault may change. The facts of time
+# go: strace makes every call slow, and what is not awaited has time to finish.
+# So does the count of everybody's AIO requests. Lines that go on in the next
+# one become one line.
+essence() {
+    "$ROOT/common/test/normalize.pl" <"$OUT" | sed -Ez '
+        s/\n {4,}/ /g
+        s/\n( *aio-nr|most in flight|main thread blocked|sleeps in submit|threads|total|completed before submit returned):[^\n]*/\n\1/g'
+}
+
+# no_half_file: is the trace the old one, or a whole new one, and alone?
+no_half_file() {
+    [[ $(<"$TRACE") == precious ]] || is_json "$TRACE" ||
+        problem "$CALLED: the trace is neither the old one nor a new one"
+    local left=("$FOLDER"/*)
+    ((${#left[@]} == 1)) || [[ $1 == unlink* ]] ||
+        problem "$CALLED: leaves ${left[*]}"
+    rm -f "$FOLDER"/*
+}
+
+# inject WHAT LOG COMMAND...: run it with that done to one call.
+inject() {
+    status=0
+    echo precious >"$TRACE"
+    timeout --kill-after=5 60 strace "${fast[@]}" -o "$LOG" -e signal=none \
+        -e trace="${1%%:*}" -e inject="$1" "${@:2}" \
+        >"$OUT" 2>"$ERR" </dev/null || status=$?
+}
+
+# run_normally NAME: $command under strace, the log in $LOG.NAME.
+run_normally() {
+    CALLED="${command[*]}" status=0
+    strace -f -o "$LOG.$1" "${command[@]}" >"$OUT" 2>"$ERR" </dev/null ||
+        status=$?
+    ((status == 0)) || problem "$CALLED: status $status: $(cat "$ERR")"
+    essence >"$LOG.normal"
+    sums=$(grep '^checksum: ' "$OUT" || :)
+}
+
+# all_calls PROGRAM DO: run `DO CALL NTH` for the first and the last of those
+# calls of the program's own that are about the same thing. That sets $command
+# and, for what is right, $sums and the file $LOG.normal. The calls that make
+# the trace have a round of their own: to wait for the disk each time costs.
+all_calls() {
+    local program=$1 do=$2
+    strace -f -o "$LOG.start" "$BIN/$program" --no-such-option \
+        >"$OUT" 2>"$ERR" </dev/null || :
+    command=("$BIN/$program")
+    if takes "$program" '[-n N]'; then command+=(-s "$PAGE"); fi
+    if takes "$program" '[FILE]'; then command+=("$FILE"); fi
+    run_normally plain
+    if [[ $do != interrupt ]]; then
+        each_call "$do" "$LOG.start" "$LOG.plain"
+    fi
+
+    takes "$program" '[--trace FILE]' || return 0
+    # So many blocks that the trace takes more than one write().
+    command+=(-n 32 --trace "$TRACE")
+    run_normally trace
+    each_call "$do" "$LOG.start" "$LOG.trace" "$LOG.plain"
+}
+
+# each_call DO START RUN [OTHER]
+each_call() {
+    local calls call nth
+    calls=$(own_calls "${@:2}" | first_and_last)
+    [[ $calls ]] || problem "$CALLED: makes no system call?"
+
+    # A filter in the kernel lets all other calls run at full speed. strace can
+    # do so only if it follows children, and theirs would be made to fail too.
+    fast=(-f --seccomp-bpf)
+    ! grep -qE '^[0-9]+ +v?(clone3?|fork)\(' "$3" || fast=()
+    while read -r call nth; do
+        "$1" "$call" "$nth"
+    done <<<"$calls"
+}
+
+# fault CALL NTH: it fails, in each way that it can.
+fault() {
+    local program=${command[0]##*/} error
+    for error in $(errors "$1"); do
+        CALLED="$program, $1 number $2 fails with $error"
+        inject "$1:error=$error:when=$2" "${command[@]}"
+        wanted+=" $1:$error"
+        # The last of many may not come at all: how often a program waits is
+        # up to the disk. The first always comes.
+        grep -q INJECTED "$LOG" || continue
+        injected+=" $1:$error "
+        no_half_file "$1"
+        ended_well || continue
+        if ((status == 0)); then
+            essence >"$LOG.now"
+            cmp -s "$LOG.now" "$LOG.normal" || honest "$error" ||
+                problem "$CALLED: status 0, but the output is another one:
+$(diff "$LOG.normal" "$LOG.now")"
+        elif must_go_on "$1" "$error"; then
+            problem "$CALLED: gives up with status $status: $(cat "$ERR")"
+        elif ((status != 1 && status != 77)); then
+            problem "$CALLED: status $status: $(cat "$ERR")"
+        else
+            complains "$program" || problem "$CALLED: no message"
+        fi
+    done
+}
+
+# honest ERROR: the output is another one, but says why: a new line tells the
+# error, or that something is unknown. Whoever reads blocks has read the same
+# bytes, and has no other new lines. (Chapter 00 reports of the machine, and
+# chapter 08 makes mistakes on purpose.)
+honest() {
+    local new text
+    text=$(perl -MPOSIX -e '$! = eval "POSIX::$ARGV[0]()"; print "$!"' "$1")
+    new=$(grep -vxFf "$LOG.normal" "$LOG.now") || return 1
+    if [[ $sums ]]; then
+        [[ $(grep '^checksum: ' "$OUT") == "$sums" ]] || return 1
+        ! grep -qvE "unknown|$1|$text" <<<"$new"
+    else
+        grep -qE "unknown|$1|$text" <<<"$new"
+    fi
+}
+
+# interrupt CALL NTH: Ctrl-C comes in it.
+interrupt() {
+    CALLED="${command[0]##*/}, SIGINT in $1 number $2"
+    [[ $1 != exit_group ]] || return 0
+    inject "$1:signal=INT:when=$2" "${command[@]}"
+    grep -q INJECTED "$LOG" || return 0
+    no_half_file "$1"
+    ((status == 128 + 2)) || problem "$CALLED: status $status, not 130"
+}
+
+# --- The tests -------------------------------------------------------------------
+
+# in_parallel DO PROGRAM...: all calls of all these programs. Most of the time
+# goes by waiting (io_destroy() takes 40 ms), so a few run side by side, each in
+# a process and a folder of its own.
+in_parallel() {
+    local do=$1 program folder
+    shift
+    for program; do
+        while (($(jobs -rp | wc -l) >= 4)); do wait -n || :; done
+        folder=$BATS_TEST_TMPDIR/$program
+        mkdir "$folder" "$folder/trace"
+        (
+            FOLDER=$folder/trace TRACE=$folder/trace/trace.json
+            FILE=$(make_file $((64 * PAGE)) "$program/sample")
+            LOG=$folder/log OUT=$folder/out ERR=$folder/err
+            SANITIZED='' wanted='' injected=''
+            ! built_with '' || SANITIZED=yes
+            all_calls "$program" "$do"
+            # Each has failed in each way at least once, else this proves
+            # nothing.
+            for fault in $(tr ' ' '\n' <<<"$wanted" | sort -u); do
+                [[ $injected == *" $fault "* ]] ||
+                    problem "$program: $fault never happened"
+            done
+            no_problems >"$folder/problems" || :
+            : >"$folder/finished"
+        ) 3>&- &
+    done
+    wait
+    for program; do
+        folder=$BATS_TEST_TMPDIR/$program
+        [[ -e $folder/finished ]] || problem "$program: its test broke off"
+        [[ ! -s $folder/problems ]] || problem "$(cat "$folder/problems")"
+    done
+}
+
+@test "every system call that fails is survived, or told" {
+    set +T # bats looks at every command otherwise: twice as slow.
+    showing=()
+    for program in $(programs); do
+        shown_here "$program" && showing+=("$program")
+    done
+    in_parallel fault "${showing[@]}"
+    no_problems
+}
+
+@test "Ctrl-C at any system call leaves nothing half-written" {
+    set +T
+    tracing=()
+    for program in $(programs); do
+        takes "$program" '[--trace FILE]' && shown_here "$program" &&
+            tracing+=("$program")
+    done
+    in_parallel interrupt "${tracing[@]}"
+    no_problems
+}
+
+# --- The test above can fail --------------------------------------------------------
+
+@test "a program that ignores errors is found out" {
+    set +T
+    BIN=$BATS_TEST_TMPDIR/bin
+    mkdir "$BIN"
+    cc -x c -o "$BIN/99-careless" - <<'END'
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+int main(int argc, char **argv)
+{
+    char data[9] = "";
+
+    if (argc > 1 && strcmp(argv[1], "--check") == 0)
+        return 0;
+    if (argc > 1 && strcmp(argv[1], "--help") == 0)
+        return puts("usage: 99-careless [FILE]") < 0;
+    if (argc > 1 && argv[1][0] == '-')
+        return fputs("99-careless: wrong usage\n", stderr), 2;
+    ssize_t n = pread(open(argv[1], O_RDONLY), data, 8, 0);
+    (void)n;
+    if (strlen(data) == 8)
+        fclose(fopen(argv[1], "r"));
+    printf("checksum: %s\n", data);
+    return 0;
+}
+END
+    in_parallel fault 99-careless
+    run no_problems
+    assert_failure
+    # The wrong output; the crash; no output at all.
+    assert_output --partial 'openat number '
+    assert_output --partial ' fails with EACCES: status 0, but the output is another'
+    assert_output --partial 'pread64 number '
+    assert_output --partial ' ended by signal 11'
+    assert_output --regexp 'write number 1 fails with EIO: status 0, but'
+}

@@ -1,0 +1,64 @@
+#!/usr/bin/perl
+#
+# normalize.pl: take out of a program's output what differs from machine to
+# machine and from run to run, so that what is left must be the same. A filter;
+# texts.pl has it from here, too.
+#
+# These are all the rules. What is not named here must be equal to the letter:
+# the checksum above all, since the sample file is the same on every machine.
+use strict;
+use warnings;
+use utf8;
+
+# Give it the whole output, or an expected one.
+sub normalize {
+    my ($text) = @_;
+    my $glyph = '[█▓▒░#=.-]'; # In UTF-8, and in plain ASCII.
+
+    for ($text) {
+        # The legend below the main lane tells only what is seen in it.
+        s/^main: $glyph .*\n((?: {6}$glyph .*\n)*)//mg;
+
+        # Lanes: the label stays, the bars go.
+        s/^(main|block \d+) +(?:$glyph| )*$/$1/mg;
+
+        # Times and shares of them.
+        s/\d+(?:\.\d+)? (ms|us|ns|s)\b/N $1/g;
+        s/\d+(?:\.\d+)?%/N%/g;
+
+        # How often the main thread slept, and in which order results came.
+        s/^(sleeps in submit: ).*/$1N/mg;
+        s/^([^:\n]*\border\b[^:\n]*: )[\d ,.]+$/$1N/mg;
+
+        # Fewer than all is the claim. How many exactly is a matter of luck.
+        s{^(completed before submit returned: )(\d+) of (\d+)$}
+         {$1 . ($2 < $3 ? 'fewer than' : 'all') . " $3"}mge;
+
+        # Where the kernel puts the fields of a ring is its own affair.
+        s/^ *\d+ \| /N | /mg;
+        s/^(both rings, .*|[SC]Q ring, .*): \d+ bytes$/$1: N bytes/mg;
+
+        # The columns that the numbers above stood in.
+        s/[ ]+$//mg;
+        s/(?<=\S)[ ]{2,}/ /g;
+    }
+    return $text;
+}
+
+# Chapter 00 reports of the machine: there, only the names of things are the
+# same everywhere, and what an older kernel misses has lines of its own.
+sub normalize_report {
+    my ($text) = @_;
+    for ($text) {
+        s/^([^:\n]+): .*\n(?: {4}.*\n|\.\.\.\n)*/$1: ...\n/mg;
+        s/^[^:\n]+ missing: .*\n//mg;
+    }
+    return $text;
+}
+
+if (!caller) {
+    local $/;
+    binmode($_, ':encoding(UTF-8)') for *STDIN, *STDOUT;
+    print normalize(<STDIN> // '');
+}
+1;

@@ -1,0 +1,63 @@
+#!/usr/bin/env bats
+#
+# run-bats tells CTest what became of a file of tests. If it got that wrong, a
+# failure or a skip could pass for a success, and no other test would notice.
+
+load helpers
+
+# ends_as STATUS [NAME:BODY]...: run-bats on a file of these tests. Not with the
+# variables of the bats that runs us, nor its folder of parts, where there is a
+# "bats" of another kind.
+ends_as() {
+    local some=$BATS_TEST_TMPDIR/some.bats outside=${PATH#"${BATS_LIBEXEC-}:"} test
+    echo "${first-}" >"$some"
+    for test in "${@:2}"; do
+        printf '@test "%s" { %s\n}\n' "${test%%:*}" "${test#*:}" >>"$some"
+    done
+    run "-$1" env -i PATH="${where:-$outside}" BUILD="$BATS_TEST_TMPDIR" \
+        "$ROOT/common/test/run-bats" "$some"
+}
+
+@test "tests that pass are a success" {
+    ends_as 0 fine:true
+    assert_line 'ok 1 fine'
+    refute_output --partial 'skipped: '
+}
+
+@test "one that fails is a failure, and its output is there" {
+    ends_as 1 fine:true 'bad:echo what is bad; false' absent:skip
+    assert_line '# what is bad'
+}
+
+@test "where all are skipped so is the file, with the reasons" {
+    ends_as 77 'one:skip "no such thing"' 'two:skip "nor such"'
+    assert_line 'skipped: one: no such thing'
+    assert_line 'skipped: two: nor such'
+}
+
+@test "where some are skipped the others count, and the reasons are told" {
+    ends_as 0 'one:skip "no such thing"' 'two:echo "# skipped: part of it" >&3'
+    assert_line 'skipped: one: no such thing'
+    assert_line 'skipped: part of it'
+}
+
+@test "a file without a test, or with an error in it, is a failure" {
+    ends_as 1
+    assert_output --partial 'there is no test in'
+    ends_as 1 'half:if'
+    first=no-such-command ends_as 1 fine:true
+}
+
+@test "without bats the tests are skipped" {
+    where=$BATS_TEST_TMPDIR/bin
+    mkdir "$where"
+    for tool in bash dirname basename mkdir env; do
+        ln -s "$(command -v "$tool")" "$where"
+    done
+    ends_as 77 fine:true
+    assert_output 'skipped: some.bats: bats is not installed'
+}
+
+@test "wrong usage exits 2" {
+    run -2 "$ROOT/common/test/run-bats"
+}
