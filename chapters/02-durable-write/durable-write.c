@@ -1,0 +1,432 @@
+/*
+ * 02 · Durable write
+ *
+ * Takes the eight blocks of a file and writes them to a scratch file: with
+ * pwrite(2) and one fsync(2), the same with fdatasync(2), and with O_DSYNC.
+ * Then replaces a file the way databases and editors do, step by step.
+ *
+ * Watch for: the thread does not sleep in the writes, and when they are done,
+ * no page is on the disk; that takes fsync(). And at each step of replacing a
+ * file: what would a crash lose now, and which file does the name lead to?
+ *
+ * Build: cc -Icommon chapters/02-durable-write/durable-write.c \
+ *           common/{args,blocks,save,terminal,timeline}.c \
+ *           -lz -o 02-durable-write
+ *
+ * Needs: any Linux; 6.5 to count the pages that are not on the disk.
+ * Manual pages: write(2), fsync(2), open(2), rename(2), cachestat(2).
+ */
+#define _GNU_SOURCE /* mkostemp() */
+#include "args.h"
+#include "blocks.h"
+#include "timeline.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static unsigned keep = 0;
+
+static const struct program program = {
+    .name = "02-durable-write",
+    .does = "Writes blocks to a scratch file, syncs them, and replaces a file.",
+    .reads_blocks = true,
+    .takes_file = true,
+    .knobs =
+        (const struct knob[]){
+            {"keep", "leave the replaced file: no or yes", &keep, 0, 1},
+            {.name = NULL}},
+};
+
+/* --- The evidence -------------------------------------------------------- */
+
+/* cachestat(2) is younger than many a C library. Calls that are new since
+   Linux 5.1 have the same distance from each other on every architecture. */
+#ifndef SYS_cachestat
+#define SYS_cachestat (SYS_io_uring_setup + 26)
+#endif
+
+struct cache_range {
+    uint64_t offset, length; /* 0 and 0: the whole file. */
+};
+
+struct cache_counts { /* All in pages. */
+    uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+/* How many of the file's pages a crash would lose now: the dirty ones, and
+   those under writeback, which are on their way. Or -1: unknown. */
+static long not_on_disk(int fd)
+{
+    struct cache_counts counts;
+
+    if (syscall(SYS_cachestat, fd, &(struct cache_range){0}, &counts, 0))
+        return -1; /* A kernel before 6.5, or a filter that says no. */
+    return (long)(counts.dirty + counts.writeback);
+}
+
+static void print_pages(int width, long pages)
+{
+    if (pages < 0)
+        printf("%*s", width, "unknown");
+    else
+        printf("%*ld", width, pages);
+}
+
+/* --- Reading: chapter 01's loop, and no lesson here ----------------------- */
+
+static void read_all(const struct blocks *blocks)
+{
+    blocks_clear(blocks);
+    for (unsigned i = 0; i < blocks->count; i++) {
+        const struct block *block = &blocks->block[i];
+
+        for (size_t done = 0; done < block->length;) {
+            ssize_t n =
+                pread(blocks->fd, block->data + done, block->length - done,
+                      block->offset + (off_t)done);
+            if (n < 0 && errno == EINTR)
+                continue;
+            if (n <= 0)
+                blocks_failed(blocks, i, n < 0 ? -errno : 0);
+            done += (size_t)n;
+        }
+    }
+}
+
+/* --- Writing, three ways -------------------------------------------------- */
+
+/* One way to get blocks to the disk, and what came of it. */
+struct pass {
+    const char *name;
+    int flags;           /* For open(). */
+    int (*sync)(int fd); /* Called behind the last write; or NULL. */
+    struct timeline *timeline;
+    long before, written, synced; /* not_on_disk(), then and then. */
+    uint32_t checksum;            /* Of what the file holds. */
+};
+
+/* /var/tmp, since /tmp is often in memory only. */
+static const char *scratch_folder(void)
+{
+    const char *folder = getenv("TMPDIR");
+
+    return folder && *folder ? folder : "/var/tmp";
+}
+
+/* A file without a name: gone with its last descriptor. */
+static int open_scratch(int flags)
+{
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/durable-write.XXXXXX", scratch_folder());
+    int fd = mkostemp(path, O_CLOEXEC | flags);
+    if (fd < 0 || unlink(path))
+        err(1, "creating a scratch file %s", path);
+    return fd;
+}
+
+static void write_block(int fd, const struct block *block,
+                        struct timeline *timeline)
+{
+    size_t done = 0;
+
+    while (done < block->length) {
+        if (timeline)
+            timeline_call(timeline, CALL_SUBMIT);
+        ssize_t n = pwrite(fd, block->data + done, block->length - done,
+                           block->offset + (off_t)done);
+        if (timeline)
+            timeline_return(timeline);
+
+        /* As with pread(): a signal came before a byte was taken. */
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            err(1, "writing the scratch file at byte %jd",
+                (intmax_t)block->offset + (intmax_t)done);
+        /* Fewer than we gave: the disk is all but full, for one. The next
+           write takes the rest, or says why it can't. */
+        done += (size_t)n;
+    }
+}
+
+static void write_pass(const struct blocks *blocks, struct pass *pass)
+{
+    struct timeline *timeline = pass->timeline;
+    int fd = open_scratch(pass->flags);
+
+    pass->before = not_on_disk(fd);
+    timeline_start(timeline);
+    for (unsigned i = 0; i < blocks->count; i++) {
+        timeline_submitted(timeline, i);
+        write_block(fd, &blocks->block[i], timeline);
+        if (!pass->sync) /* O_DSYNC: the block is on the disk. */
+            timeline_completed(timeline, i);
+    }
+    pass->written = not_on_disk(fd);
+
+    if (pass->sync) {
+        timeline_call(timeline, CALL_WAIT);
+        int failed = pass->sync(fd);
+        timeline_return(timeline);
+        /* Not again, whatever the error is, EINTR as well: the pages that could
+           not be written may be clean by now, and the next fsync() would find
+           nothing to do and succeed. Their data is safe only where it came
+           from. */
+        if (failed)
+            err(1, "%s of the scratch file", pass->name);
+        for (unsigned i = 0; i < blocks->count; i++)
+            timeline_completed(timeline, i);
+        pass->synced = not_on_disk(fd);
+    }
+    timeline_stop(timeline);
+    timeline_threads(timeline);
+
+    /* What is in the file? Ask it, not the memory that it was written from. */
+    struct blocks copy = *blocks;
+    copy.path = "the scratch file";
+    copy.fd = fd;
+    read_all(&copy);
+    pass->checksum = blocks_checksum(&copy);
+    if (close(fd))
+        err(1, "closing the scratch file");
+}
+
+static void print_pass(const struct pass *pass)
+{
+    timeline_draw(pass->timeline, pass->timeline); /* Each to its own scale. */
+    timeline_facts(pass->timeline, pass->checksum);
+    fputs("pages not on the disk: ", stdout);
+    print_pages(0, pass->before);
+    fputs(" before, ", stdout);
+    print_pages(0, pass->written);
+    fputs(" after the writes", stdout);
+    if (pass->sync) {
+        fputs(", ", stdout);
+        print_pages(0, pass->synced);
+        printf(" after %s", pass->name);
+    }
+    putchar('\n');
+    if (pass->sync && pass->written == 0)
+        puts(
+            "(0 after the writes: tmpfs has no disk, or the kernel was quick)");
+    putchar('\n');
+}
+
+static void print_row(const struct pass *pass)
+{
+    const struct timeline *timeline = pass->timeline;
+    int64_t blocked = 0;
+
+    for (unsigned i = 0; i < timeline->calls; i++)
+        if (timeline->main[i].sleeps > 0)
+            blocked += timeline->main[i].end - timeline->main[i].begin;
+    printf("%-9s", pass->name);
+    print_pages(32, pass->written);
+    printf("%10.0f%% %8.2f ms\n",
+           timeline->total > 0
+               ? 100.0 * (double)blocked / (double)timeline->total
+               : 0,
+           (double)timeline->total / 1e6);
+}
+
+/* --- Replacing a file ---------------------------------------------------- */
+
+static char folder[PATH_MAX];         /* Our own; empty while there is none. */
+static char path[PATH_MAX + 32];      /* The file in it. */
+static char temporary[PATH_MAX + 32]; /* Its successor; empty: there is none. */
+
+/* For exit(): take away what is half done. */
+static void clean_up(void)
+{
+    if (temporary[0])
+        unlink(temporary);
+    if (folder[0] && !keep) {
+        unlink(path);
+        rmdir(folder);
+    }
+}
+
+/* One line of the table: what a crash would lose, and what the name leads to,
+   now that this step is done. */
+static void print_step(const char *step, int fd)
+{
+    struct stat ours, named;
+
+    if (fstat(fd, &ours) || stat(path, &named))
+        err(1, "asking which file %s is", path);
+    printf("%-18s", step);
+    print_pages(15, not_on_disk(fd));
+    printf("   %s\n", named.st_size == 0            ? "an empty file"
+                      : named.st_ino == ours.st_ino ? "the new file"
+                                                    : "the old file");
+}
+
+/* Put new content under the name: all of it or none. */
+static void replace(int folder_fd, const struct blocks *blocks)
+{
+    struct stat old;
+
+    if (stat(path, &old))
+        err(1, "asking for the mode of %s", path);
+
+    /* In the same folder, since rename() can't leave the file system. */
+    snprintf(temporary, sizeof(temporary), "%s/.file.XXXXXX", folder);
+    int fd = mkostemp(temporary, O_CLOEXEC);
+    if (fd < 0) {
+        temporary[0] = '\0';
+        err(1, "creating a temporary file in %s", folder);
+    }
+    /* mkostemp() makes it 0600. The new file is to have the old one's mode. */
+    if (fchmod(fd, old.st_mode & 0777))
+        err(1, "setting the mode of %s", temporary);
+    for (unsigned i = 0; i < blocks->count; i++)
+        write_block(fd, &blocks->block[i], NULL);
+    print_step("write", fd);
+
+    /* The data first, and only then the name that leads to it. */
+    if (fsync(fd))
+        err(1, "fsync of %s", temporary);
+    print_step("fsync", fd);
+
+    /* The name passes from one file to the other. There is no moment at which
+       it leads to none, or to half of one. */
+    if (rename(temporary, path))
+        err(1, "renaming %s to %s", temporary, path);
+    temporary[0] = '\0';
+    print_step("rename", fd);
+
+    /* The name is data too, but not the file's: the folder's. */
+    if (fsync(folder_fd))
+        err(1, "fsync of the folder %s", folder);
+    print_step("fsync the folder", fd);
+    if (close(fd))
+        err(1, "closing %s", path);
+}
+
+/* How not to: the old bytes are gone before the first new one is written. */
+static void overwrite(const struct blocks *blocks)
+{
+    int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+
+    if (fd < 0)
+        err(1, "opening %s", path);
+    print_step("open with O_TRUNC", fd);
+    for (unsigned i = 0; i < blocks->count; i++)
+        write_block(fd, &blocks->block[i], NULL);
+    print_step("write", fd);
+    if (fsync(fd))
+        err(1, "fsync of %s", path);
+    print_step("fsync", fd);
+    if (close(fd))
+        err(1, "closing %s", path);
+}
+
+/* What is to be replaced: the last block alone. The first would not do, since
+   the new file begins with it too. */
+static void make_old_file(const struct blocks *blocks)
+{
+    struct block old = blocks->block[blocks->count - 1];
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+    if (fd < 0)
+        err(1, "creating %s", path);
+    old.offset = 0;
+    write_block(fd, &old, NULL);
+    if (close(fd))
+        err(1, "closing %s", path);
+}
+
+static void replace_a_file(const struct blocks *blocks)
+{
+    static const char heading[] = "not on the disk   the name leads to";
+    sigset_t deadly, before;
+
+    /* Ctrl-C waits until the folder is gone again. Nothing waits with SIGKILL:
+       a program that lives on removes at its start what it finds. */
+    sigemptyset(&deadly);
+    sigaddset(&deadly, SIGINT);
+    sigaddset(&deadly, SIGTERM);
+    sigaddset(&deadly, SIGHUP);
+    if (sigprocmask(SIG_BLOCK, &deadly, &before))
+        err(1, "blocking signals");
+    if (atexit(clean_up))
+        errx(1, "atexit: no memory");
+
+    snprintf(path, sizeof(path), "%s/durable-write.XXXXXX", scratch_folder());
+    if (!mkdtemp(path))
+        err(1, "creating a scratch folder %s", path);
+    strcpy(folder, path);
+    snprintf(path, sizeof(path), "%s/file", folder);
+    /* Open the folder before anything is changed, while failing is cheap. */
+    int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder_fd < 0)
+        err(1, "opening the folder %s", folder);
+
+    make_old_file(blocks);
+    printf("%-18s%s\n", "Replaced:", heading);
+    replace(folder_fd, blocks);
+    printf("\n%-18s%s\n", "Overwritten:", heading);
+    overwrite(blocks);
+
+    if (close(folder_fd))
+        err(1, "closing the folder %s", folder);
+    if (keep)
+        printf("\nkept: %s\n", path);
+    else if (unlink(path) || rmdir(folder))
+        err(1, "removing the scratch folder %s", folder);
+    folder[0] = '\0';
+    if (sigprocmask(SIG_SETMASK, &before, NULL))
+        err(1, "letting signals in again");
+}
+
+int main(int argc, char **argv)
+{
+    struct args args = args_parse(argc, argv, &program);
+    struct pass passes[] = {{.name = "fsync", .sync = fsync},
+                            {.name = "fdatasync", .sync = fdatasync},
+                            {.name = "O_DSYNC", .flags = O_DSYNC}};
+    struct pass *one = &passes[0], *each = &passes[2];
+    struct blocks blocks;
+
+    if (args.check)
+        return 0; /* Every Linux has these calls. */
+
+    blocks_open(&blocks, &args);
+    read_all(&blocks);
+    /* The job from here on: the same blocks, one behind the other. */
+    for (unsigned i = 0; i < blocks.count; i++)
+        blocks.block[i].offset = (off_t)(i * blocks.size);
+    for (int i = 0; i < 3; i++) {
+        passes[i].timeline = timeline_new(passes[i].name, blocks.count);
+        write_pass(&blocks, &passes[i]);
+    }
+
+    printf("%u block%s of %zu KiB, %ld pages, to a scratch file in %s\n\n",
+           blocks.count, blocks.count == 1 ? "" : "s", blocks.size >> 10,
+           blocks_pages(&blocks), scratch_folder());
+    print_pass(one);
+    print_pass(each);
+    puts("          not on the disk after the writes   blocked     total");
+    for (int i = 0; i < 3; i++)
+        print_row(&passes[i]);
+    putchar('\n');
+    replace_a_file(&blocks);
+
+    timeline_trace(args.trace,
+                   (struct timeline *[]){one->timeline, passes[1].timeline,
+                                         each->timeline, NULL});
+    for (int i = 0; i < 3; i++)
+        timeline_free(passes[i].timeline);
+    blocks_close(&blocks);
+    return 0;
+}

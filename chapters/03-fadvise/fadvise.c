@@ -1,0 +1,396 @@
+/*
+ * 03 · Advice
+ *
+ * Reads eight blocks of a cold file twice with pread(2): once plainly, and once
+ * after telling the kernel with posix_fadvise(2) that all eight will be needed.
+ * Then counts pages to see what other advice does, and what it does not.
+ *
+ * Watch for: with advice the eight bars overlap, in one thread. But nothing
+ * says when the pages are there: the reads find out, and wait if they are not.
+ *
+ * Build: cc -Icommon chapters/03-fadvise/fadvise.c \
+ *           common/{args,blocks,save,terminal,timeline}.c \
+ *           -lz -o 03-fadvise
+ *
+ * Needs: Linux 2.6.17, for sync_file_range(2); 2.5.60 for the advice.
+ * Manual pages: posix_fadvise(2), mincore(2), sync_file_range(2).
+ */
+#define _GNU_SOURCE /* strerrorname_np(), sync_file_range() */
+#include "args.h"
+#include "blocks.h"
+#include "timeline.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static unsigned work;
+
+static const struct program program = {
+    .name = "03-fadvise",
+    .does = "Reads blocks of a file with and without posix_fadvise(2).",
+    .reads_blocks = true,
+    .takes_file = true,
+    .knobs =
+        (const struct knob[]){{"work", "microseconds between advice and reads",
+                               &work, 0, 1000000},
+                              {.name = NULL}},
+};
+
+/* posix_fadvise() returns the error itself, and leaves errno alone. A length
+   of 0 means up to the end of the file. */
+static void advise(int fd, const char *path, off_t offset, off_t length,
+                   int advice)
+{
+    int error = posix_fadvise(fd, offset, length, advice);
+
+    if (error)
+        errx(1, "giving advice %d on %s at byte %jd: %s", advice, path,
+             (intmax_t)offset, strerror(error));
+}
+
+/* --- The job ------------------------------------------------------------- */
+
+/* Chapter 01 explains this loop. */
+static void read_block(const struct blocks *blocks, unsigned i, enum call call,
+                       struct timeline *timeline)
+{
+    const struct block *block = &blocks->block[i];
+    size_t done = 0;
+
+    while (done < block->length) {
+        timeline_call(timeline, call);
+        ssize_t n = pread(blocks->fd, block->data + done, block->length - done,
+                          block->offset + (off_t)done);
+        timeline_return(timeline);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            blocks_failed(blocks, i, n < 0 ? -errno : 0);
+        done += (size_t)n;
+    }
+    timeline_completed(timeline, i);
+}
+
+static void read_cold(const struct blocks *blocks, struct timeline *timeline)
+{
+    blocks_clear(blocks);
+    timeline_start(timeline);
+    for (unsigned i = 0; i < blocks->count; i++) {
+        timeline_submitted(timeline, i);
+        read_block(blocks, i, CALL_SUBMIT, timeline);
+    }
+    timeline_stop(timeline);
+    timeline_threads(timeline);
+}
+
+/* Stands for whatever else a program has to do, in no system call. */
+static void do_other_work(void)
+{
+    struct timespec start, now;
+
+    if (work == 0)
+        return;
+    if (clock_gettime(CLOCK_MONOTONIC, &start))
+        err(1, "reading the clock");
+    do {
+        if (clock_gettime(CLOCK_MONOTONIC, &now))
+            err(1, "reading the clock");
+    } while ((now.tv_sec - start.tv_sec) * 1000000 +
+                 (now.tv_nsec - start.tv_nsec) / 1000 <
+             work);
+}
+
+/* Returns how many pages of the blocks were there when the reads began. */
+static long read_advised(const struct blocks *blocks, struct timeline *timeline)
+{
+    blocks_clear(blocks);
+    timeline_start(timeline);
+
+    /* What is handed over is the advice: the kernel starts to read the pages
+       into the cache, and the call returns. */
+    for (unsigned i = 0; i < blocks->count; i++) {
+        const struct block *block = &blocks->block[i];
+
+        timeline_submitted(timeline, i);
+        timeline_call(timeline, CALL_SUBMIT);
+        advise(blocks->fd, blocks->path, block->offset, (off_t)block->length,
+               POSIX_FADV_WILLNEED);
+        timeline_return(timeline);
+    }
+
+    do_other_work();
+    long resident = blocks_resident(blocks);
+
+    /* No call waits for advice to be followed. pread() waits for the pages
+       that have not come yet, and copies: now it is what gets the result. */
+    for (unsigned i = 0; i < blocks->count; i++)
+        read_block(blocks, i, CALL_WAIT, timeline);
+    timeline_stop(timeline);
+    timeline_threads(timeline);
+    return resident;
+}
+
+/* Milliseconds in calls in which the kernel put the main thread to sleep. */
+static double waited(const struct timeline *timeline)
+{
+    int64_t time = 0;
+
+    for (unsigned i = 0; i < timeline->calls; i++)
+        if (timeline->main[i].sleeps > 0)
+            time += timeline->main[i].end - timeline->main[i].begin;
+    return (double)time / 1e6;
+}
+
+static void compare(const struct blocks *blocks, long resident,
+                    const struct timeline *cold, const struct timeline *advised)
+{
+    if (resident == RESIDENT_UNKNOWN)
+        puts("\npages in the cache when the reads began: unknown");
+    else
+        printf("\npages in the cache when the reads began: %ld of %ld\n",
+               resident, blocks_pages(blocks));
+    printf("main thread waited: %.2f ms cold, %.2f ms advised", waited(cold),
+           waited(advised));
+    if (waited(cold) > 0)
+        printf(" (%.0f%%)", 100 * waited(advised) / waited(cold));
+    putchar('\n');
+}
+
+/* --- What the kernel makes of it ----------------------------------------- */
+
+/* Pages that the kernel was told or has decided to read arrive some time, and
+   nothing says that the last one has. So look until the count has not changed
+   for 20 ms. That is a guess: all that anybody can do who waits for advice. */
+static long resident_in_the_end(const struct blocks *blocks)
+{
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    long before, now = blocks_resident(blocks);
+
+    do {
+        before = now;
+        if (nanosleep(&pause, NULL) && errno != EINTR)
+            err(1, "waiting for pages of %s", blocks->path);
+        now = blocks_resident(blocks);
+    } while (now != before);
+    return now;
+}
+
+static void print_difference(int width, long before, long after)
+{
+    if (before == RESIDENT_UNKNOWN || after == RESIDENT_UNKNOWN)
+        printf("%*s", width, "unknown");
+    else
+        printf("%*ld", width, after - before);
+}
+
+/* How many pages come in when `n` are asked for, one pread() each. The advice
+   is kept with the open file: a new one, so that no earlier read or advice has
+   a say. */
+static void print_brought_in(const struct blocks *file, int advice,
+                             off_t offset, unsigned n, int width)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    blocks_drop(file);
+    long before = blocks_resident(file);
+    int fd = open(file->path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        err(1, "opening %s", file->path);
+    advise(fd, file->path, 0, 0, advice);
+
+    for (unsigned i = 0; i < n; i++, offset += (off_t)page) {
+        ssize_t got;
+        do /* Short is fine here: one byte brings in the page. */
+            got = pread(fd, file->memory, page, offset);
+        while (got < 0 && errno == EINTR);
+        if (got < 0)
+            err(1, "reading %s at byte %jd", file->path, (intmax_t)offset);
+        if (got == 0)
+            errx(1, "reading %s at byte %jd: the file has become shorter",
+                 file->path, (intmax_t)offset);
+    }
+    print_difference(width, before, resident_in_the_end(file));
+    if (close(fd))
+        err(1, "closing %s", file->path);
+}
+
+static void try_read_ahead(const struct blocks *file)
+{
+    static const struct {
+        const char *name;
+        int advice;
+    } tries[] = {{"RANDOM", POSIX_FADV_RANDOM},
+                 {"NORMAL", POSIX_FADV_NORMAL},
+                 {"SEQUENTIAL", POSIX_FADV_SEQUENTIAL}};
+    long page = sysconf(_SC_PAGESIZE), pages = blocks_pages(file);
+    unsigned many = pages < 256 ? (unsigned)pages : 256;
+
+    printf("\n%-12s%18s%18s%12u in order\n", "pages read in", "1 at the start",
+           "1 in the middle", many);
+    for (unsigned i = 0; i < 3; i++) {
+        printf("%-12s", tries[i].name);
+        print_brought_in(file, tries[i].advice, 0, 1, 19);
+        print_brought_in(file, tries[i].advice, pages / 2 * page, 1, 18);
+        print_brought_in(file, tries[i].advice, 0, many, 21);
+        putchar('\n');
+    }
+}
+
+/* What is refused is a wrong call, never a wish that can't be fulfilled. */
+static void try_impossible(const struct blocks *file)
+{
+    int ends[2];
+
+    blocks_drop(file);
+    long before = blocks_resident(file);
+    advise(file->fd, file->path, 0, (off_t)file->block->length,
+           POSIX_FADV_WILLNEED);
+    printf("\nWILLNEED on %ld pages at once: ", blocks_pages(file));
+    print_difference(0, before, resident_in_the_end(file));
+    puts(" came");
+
+    advise(file->fd, file->path, file->file_size, 1 << 20, POSIX_FADV_WILLNEED);
+    puts("WILLNEED behind the end of the file: no error");
+    if (pipe2(ends, O_CLOEXEC))
+        err(1, "opening a pipe");
+    int error = posix_fadvise(ends[0], 0, 0, POSIX_FADV_WILLNEED);
+    printf("WILLNEED on a pipe: %s\n", strerrorname_np(error));
+    if (close(ends[0]) || close(ends[1]))
+        err(1, "closing a pipe");
+}
+
+/* --- DONTNEED and dirty pages -------------------------------------------- */
+
+/* A file without a name. /var/tmp, since /tmp is often in memory only. */
+static int open_scratch(void)
+{
+    const char *folder = getenv("TMPDIR");
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof(path), "%s/fadvise.XXXXXX",
+             folder && *folder ? folder : "/var/tmp");
+    int fd = mkstemp(path);
+    if (fd < 0 || unlink(path))
+        err(1, "creating a scratch file %s", path);
+    return fd;
+}
+
+static void write_scratch(int fd, size_t bytes)
+{
+    static const char zeros[64 << 10];
+
+    for (size_t done = 0; done < bytes;) {
+        size_t left = bytes - done;
+        ssize_t n =
+            pwrite(fd, zeros, left < sizeof(zeros) ? left : sizeof(zeros),
+                   (off_t)done);
+        if (n < 0 && errno != EINTR)
+            err(1, "writing the scratch file");
+        if (n > 0) /* It may be short, as a read may. */
+            done += (size_t)n;
+    }
+}
+
+static void print_staying(const char *after, const struct blocks *scratch)
+{
+    long resident = blocks_resident(scratch);
+
+    if (resident == RESIDENT_UNKNOWN)
+        printf("%s: unknown how many stay\n", after);
+    else
+        printf("%s: %ld of %ld pages stay\n", after, resident,
+               blocks_pages(scratch));
+}
+
+static void try_dirty(void)
+{
+    struct block all = {.length = 1 << 20};
+    struct blocks scratch = {.path = "the scratch file",
+                             .fd = open_scratch(),
+                             .count = 1,
+                             .block = &all};
+
+    write_scratch(scratch.fd, all.length);
+    blocks_drop(&scratch); /* POSIX_FADV_DONTNEED */
+    print_staying("\nwritten, DONTNEED", &scratch);
+
+    /* This flag starts no write. It waits for those that are under way. */
+    if (sync_file_range(scratch.fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE))
+        err(1, "waiting for the scratch file's pages");
+    print_staying("on the disk now", &scratch);
+    blocks_drop(&scratch);
+    print_staying("DONTNEED again", &scratch);
+
+    write_scratch(scratch.fd, all.length);
+    if (fsync(scratch.fd))
+        err(1, "syncing the scratch file");
+    blocks_drop(&scratch);
+    print_staying("written, fsync, DONTNEED", &scratch);
+    if (close(scratch.fd))
+        err(1, "closing the scratch file");
+}
+
+int main(int argc, char **argv)
+{
+    struct args args = args_parse(argc, argv, &program);
+    struct blocks blocks;
+
+    /* Elsewhere this is EBADF. */
+    if (posix_fadvise(-1, 0, 0, POSIX_FADV_NORMAL) == ENOSYS)
+        cannot_show("posix_fadvise(): %s: this kernel was built without "
+                    "CONFIG_ADVISE_SYSCALLS",
+                    strerror(ENOSYS));
+    if (args.check)
+        return 0;
+
+    blocks_open(&blocks, &args);
+    struct timeline *rehearsal = timeline_new("rehearsal", blocks.count);
+    struct timeline *cold = timeline_new("cold", blocks.count);
+    struct timeline *advised = timeline_new("advised", blocks.count);
+
+    /* Not shown. A disk has a cache of its own, that of a virtual machine is
+       its host's memory: let both passes find it alike. */
+    blocks_drop(&blocks);
+    read_cold(&blocks, rehearsal);
+
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
+    read_cold(&blocks, cold);
+    timeline_draw(cold, cold);
+    timeline_facts(cold, blocks_checksum(&blocks));
+
+    blocks_drop(&blocks);
+    long resident = read_advised(&blocks, advised);
+    putchar('\n');
+    timeline_draw(advised, cold);
+    timeline_facts(advised, blocks_checksum(&blocks));
+    compare(&blocks, resident, cold, advised);
+
+    /* The same file as one block, so that all its pages are counted, around
+       those that are asked for too. Of a huge file the first 64 MiB. */
+    const off_t most = 64 << 20;
+    struct block whole = {
+        .length = (size_t)(blocks.file_size < most ? blocks.file_size : most)};
+    struct blocks file = blocks;
+    file.count = 1;
+    file.block = &whole;
+    try_read_ahead(&file);
+    try_impossible(&file);
+    try_dirty();
+
+    timeline_trace(args.trace, (struct timeline *[]){cold, advised, NULL});
+    timeline_free(advised);
+    timeline_free(cold);
+    timeline_free(rehearsal);
+    blocks_close(&blocks);
+    return 0;
+}
