@@ -27,12 +27,15 @@ enum {
 
 static void usage_line(FILE *out, const struct program *program)
 {
-    fprintf(out, "usage: %s", program->name);
+    int column = fprintf(out, "usage: %s", program->name);
+
     if (program->reads_blocks)
-        fputs(" [-n N] [-s SIZE] [--trace FILE]", out);
+        column += fprintf(out, " [-n N] [-s SIZE] [--trace FILE]");
     for (const struct knob *k = program->knobs; k && k->name; k++)
-        fprintf(out, " [--%s N]", k->name);
-    fputs(program->takes_file ? " [FILE]\n" : "\n", out);
+        column += fprintf(out, " [--%s N]", k->name);
+    if (program->takes_file) /* Never wider than 80 columns. */
+        fputs(column > 73 ? "\n       [FILE]" : " [FILE]", out);
+    fputc('\n', out);
 }
 
 static void help(const struct program *program)
@@ -53,7 +56,8 @@ static void help(const struct program *program)
          "  --help         this text");
     printf("\nexample: %s%s\n", program->name,
            program->takes_file ? " /usr/bin/cmake" : "");
-    printf("page:    chapters/%s/README.md\n", program->name);
+    printf("page:    chapters/%s/README.md\n",
+           program->page ? program->page : program->name);
 }
 
 __attribute__((noreturn, format(printf, 2, 3))) static void

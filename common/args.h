@@ -27,6 +27,8 @@ struct knob {
 /** What a program says of itself; args_parse() makes the usage from it. */
 struct program {
     const char *name;         /**< Its chapter's folder: "01-blocking-read". */
+    const char *page;         /**< The folder where `name` is none, else NULL:
+                                   a chapter may have a second program. */
     const char *does;         /**< What it shows, one sentence. */
     bool reads_blocks;        /**< Takes -n, -s and --trace. */
     bool takes_file;          /**< Takes a FILE. */

@@ -218,6 +218,16 @@ void blocks_announce(const struct blocks *blocks)
     putchar('\n');
 }
 
+void blocks_move(struct blocks *blocks, void *memory)
+{
+    if (!blocks->borrowed)
+        free(blocks->memory);
+    blocks->borrowed = true;
+    blocks->memory = memory;
+    for (unsigned i = 0; i < blocks->count; i++)
+        blocks->block[i].data = blocks->memory + blocks->size * i;
+}
+
 void blocks_clear(const struct blocks *blocks)
 {
     memset(blocks->memory, 0, (size_t)blocks->count * blocks->size);
@@ -246,7 +256,8 @@ void blocks_failed(const struct blocks *blocks, unsigned i, int64_t res)
 
 void blocks_close(struct blocks *blocks)
 {
-    free(blocks->memory);
+    if (!blocks->borrowed)
+        free(blocks->memory);
     free(blocks->block);
     if (close(blocks->fd))
         err(1, "closing %s", blocks->path);

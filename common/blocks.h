@@ -10,6 +10,7 @@
 
 #include "args.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -30,6 +31,7 @@ struct blocks {
     size_t size;           /**< Bytes in a full block. */
     struct block *block;   /**< The blocks, in the order of their offsets. */
     unsigned char *memory; /**< What the blocks' data point into. */
+    bool borrowed;         /**< That memory is the caller's: blocks_move(). */
 };
 
 /** blocks_resident() can't know: the kernel won't tell us. */
@@ -72,6 +74,16 @@ long blocks_pages(const struct blocks *blocks);
  * are cold; if they are not, why that can be.
  */
 void blocks_announce(const struct blocks *blocks);
+
+/**
+ * Have the blocks read into memory of the caller's instead, of a kind that
+ * malloc() does not give: shared between processes, say.
+ *
+ * @param blocks  The job, nothing read yet.
+ * @param memory  Room for `count` full blocks, aligned to a page. It stays the
+ *                caller's, who may give it back after blocks_close().
+ */
+void blocks_move(struct blocks *blocks, void *memory);
 
 /** Zero the memory of all blocks, so that only a read can fill it. */
 void blocks_clear(const struct blocks *blocks);

@@ -177,8 +177,8 @@ shown_here() {
     return 1
 }
 
-# takes PROGRAM TEXT: does its usage line say so?
-takes() { [[ $("$BIN/$1" --help | head -n 1) == *"$2"* ]]; }
+# takes PROGRAM TEXT: does its usage line say so? A long one goes on in the next.
+takes() { [[ $("$BIN/$1" --help | sed '/^$/q') == *"$2"* ]]; }
 
 # attempt PROGRAM [ARGUMENTS]: run it, a hang being a failure like others. Sets
 # $status; what it printed is in the files $OUT and $ERR. (`run` would drop NUL

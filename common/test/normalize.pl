@@ -13,14 +13,14 @@ use utf8;
 # Give it the whole output, or an expected one.
 sub normalize {
     my ($text) = @_;
-    my $glyph = '[█▓▒░#=.-]'; # In UTF-8, and in plain ASCII.
+    my $glyph = '[█▓▒░·#=.-]'; # In UTF-8, and in plain ASCII.
 
     for ($text) {
         # The legend below the main lane tells only what is seen in it.
         s/^main: $glyph .*\n((?: {6}$glyph .*\n)*)//mg;
 
         # Lanes: the label stays, the bars go.
-        s/^(main|block \d+) +(?:$glyph| )*$/$1/mg;
+        s/^(main|ticks|block \d+) +(?:$glyph| )*$/$1/mg;
 
         # Times and shares of them.
         s/\d+(?:\.\d+)? (ms|us|ns|s)\b/N $1/g;
@@ -28,11 +28,34 @@ sub normalize {
 
         # How often the main thread slept, and in which order results came.
         s/^(sleeps in submit: ).*/$1N/mg;
+        s/^(sleeps: )\d+( in the parent, )\d+/$1N$2N/mg;
         s/^([^:\n]*\border\b[^:\n]*: )[\d ,.]+$/$1N/mg;
+
+        # What advice had brought in when a read began, and how often that
+        # spared a sleep, is up to the disk. How many calls it took is not.
+        s/^(distance \d+ +\d+ ).*/$1N/mg;
+
+        # What a timer counts is time. That a loop handled no tick is a claim.
+        s/^(ticks after it, [^:\n]*: )\d+$/$1N/mg;
+        s/^(expirations [^:\n]*: )\d+$/$1N/mg;
 
         # Fewer than all is the claim. How many exactly is a matter of luck.
         s{^(completed before submit returned: )(\d+) of (\d+)$}
          {$1 . ($2 < $3 ? 'fewer than' : 'all') . " $3"}mge;
+
+        # How many pages of a file the kernel has brought in by now is for it to
+        # decide, and so is whether it keeps dirty ones.
+        s/^(pages in the cache when [^:\n]*: )\d+ of/$1N of/mg;
+        s/^(NORMAL|SEQUENTIAL)(?: +\d+)+$/$1 N/mg;
+        s/^(WILLNEED on [^:\n]*: )\d+ came$/$1N came/mg;
+        s/^((?:written, DONTNEED|on the disk now|DONTNEED again): )\d+ of/$1N of/mg;
+
+        # That an event loop ticked meanwhile is the claim. None is another.
+        s/^(ticks during the reads: )[1-9]\d*$/$1N/mg;
+
+        # What threads cost is up to the scheduler, the C library and ulimit.
+        s/^(context switches: )\d+( .*), [\d.]+ a read$/$1N$2, N a read/mg;
+        s/^(stack of a thread: ).*/$1N/mg;
 
         # Where the kernel puts the fields of a ring is its own affair.
         s/^ *\d+ \| /N | /mg;

@@ -237,20 +237,33 @@ sub check_console {
 
 sub compare {
     my ($readme, $line, $command, $expected) = @_;
-    my ($output, $status) = run($command);
+    my ($output, $status, $want, $got);
 
-    # A blank line at the end of a block is there for the eye.
-    s/\n+\z/\n/ for $output, $expected;
-    my ($want, $got) = map { normalize($_) } $expected, $output;
-    ($want, $got) = map { normalize_report($_) } $want, $got
-        if basename(dirname($readme)) =~ /^00-/;
-    return if $got =~ pattern($want) && $status < 124;
+    # Other work may have the processors, and two threads that were to read at
+    # once did so one after the other: what the text shows is looked for in a
+    # few runs.
+    for (1 .. 5) {
+        ($output, $status) = run($command);
+
+        # A blank line at the end of a block is there for the eye.
+        s/\n+\z/\n/ for $output, $expected;
+        ($want, $got) = map { normalize($_) } $expected, $output;
+        ($want, $got) = map { normalize_report($_) } $want, $got
+            if basename(dirname($readme)) =~ /^00-/;
+        return if $got =~ pattern($want) && $status < 124;
+        last if $status != 0;
+    }
 
     # What can't be shown here can't be compared here.
     my $why;
     $why = $output if $status == 77;
+    $why = "$1 is not built, for want of a library"
+        if $status == 127 && $command =~ m{^(?:\w+=\S+ )*build/bin/(\S+)}
+        && !-e "build/bin/$1" && slurp('CMakeLists.txt') =~ /add_executable\($1 /;
     $why = "pages can't be dropped from the cache"
         if $want =~ /, cold:/ && $got =~ /, (?:perhaps )?warm:/;
+    $why = "dirty pages can't be counted here, or there are none"
+        if $output =~ /^pages not on the disk: unknown|^\(0 after the writes: /m;
     $why = 'this machine is another one: ' . $1
         if $output =~ /^([0-9]{2}-\S+: missing: .*)/m;
     if (defined $why) {
