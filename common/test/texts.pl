@@ -17,7 +17,7 @@ use Cwd qw(abs_path);
 use File::Basename qw(basename dirname);
 
 require(dirname(abs_path(__FILE__)) . '/normalize.pl');
-binmode($_, ':encoding(UTF-8)') for *STDOUT, *STDERR;
+binmode($_, ':utf8') for *STDOUT, *STDERR;
 
 my $problems = 0;
 
@@ -30,7 +30,7 @@ sub problem {
 sub slurp {
     my ($file) = @_;
     local $/;
-    open(my $in, '<:encoding(UTF-8)', $file) or die "texts.pl: $file: $!\n";
+    open(my $in, '<:utf8', $file) or die "texts.pl: $file: $!\n";
     return <$in> // '';
 }
 
@@ -201,7 +201,7 @@ sub run {
         exec('timeout', '60', 'bash', '-c', $command);
         exit 127;
     }
-    binmode($out, ':encoding(UTF-8)');
+    binmode($out, ':utf8');
     local $/;
     my $text = <$out> // '';
     close($out);
