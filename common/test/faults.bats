@@ -36,8 +36,8 @@ own_calls() {
                     if $name =~ /read|write|rand|dents|io_/;
                 $about =~ s/0x[0-9a-f]+|\bNULL\b/X/g;
                 $about =~ s/\.[A-Za-z0-9]{6}"/.RANDOM"/g;
-                # Sizes and offsets, but not descriptors.
-                $about =~ s/\d{2,}|(?<=[[, ])0(?=[]),])/N/g;
+                # Sizes and offsets, but not the descriptor, which comes first.
+                $about =~ s/\d{2,}|(?<=[[, ])\d+(?=[]),]|$)/N/g;
                 push @calls, [$name, ++$seen{$name}, $about];
             }
             \@calls;
