@@ -285,8 +285,9 @@ static void submit_a_bad_one(aio_context_t context, const struct blocks *blocks)
 
     /* Only now does the bad one come first, and errno say what is wrong. */
     taken = io_submit(context, 2, &iocbs[1]);
-    printf("the other two: %d, errno %s\n", taken,
-           taken < 0 ? strerrorname_np(errno) : "not set");
+    if (taken != -1 || errno != EBADF)
+        err(1, "submitting a bad read: %d taken, and not EBADF", taken);
+    printf("the other two: %d, errno %s\n", taken, strerrorname_np(errno));
 
     taken = io_submit(context, 1, &iocbs[2]);
     printf("the third alone: %d taken\n", taken);
@@ -318,8 +319,13 @@ static void read_into_forbidden_memory(aio_context_t context,
     request.iocb.aio_buf = (uintptr_t)forbidden;
 
     int64_t res = run_one(context, &request.iocb);
+    if (res != -EFAULT)
+        errx(1,
+             "reading into memory that may not be written: res %" PRId64
+             ", and not -EFAULT",
+             res);
     printf("a read into memory that may not be written: res %" PRId64 ", -%s\n",
-           res, res < 0 ? strerrorname_np((int)-res) : "0");
+           res, strerrorname_np(EFAULT));
     if (munmap(forbidden, bytes))
         err(1, "unmapping the memory that may not be written");
 }
