@@ -136,7 +136,7 @@ reads_all() {
         takes "$program" '[FILE]' && shown_here "$program" || continue
         for bytes in "${sizes[@]}"; do
             file=$BATS_TEST_TMPDIR/sample-$bytes
-            if takes "$program" '[-n BLOCKS]'; then
+            if takes "$program" '[-n N]'; then
                 right=$(crc32_of "$file")
                 reads_all "$program" "$right" "$file"
                 reads_all "$program" "$right" -n 256 -s "$PAGE" "$file"
