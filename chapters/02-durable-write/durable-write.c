@@ -10,7 +10,7 @@
  * file: what would a crash lose now, and which file does the name lead to?
  *
  * Build: cc -Icommon chapters/02-durable-write/durable-write.c \
- *           common/{args,blocks,save,terminal,timeline}.c \
+ *           common/{args,blocks,save,scratch,terminal,timeline}.c \
  *           -lz -o 02-durable-write
  *
  * Needs: any Linux; 6.5 to count the pages that are not on the disk.
@@ -19,6 +19,7 @@
 #define _GNU_SOURCE /* mkostemp() */
 #include "args.h"
 #include "blocks.h"
+#include "scratch.h"
 #include "timeline.h"
 
 #include <err.h>
@@ -114,26 +115,6 @@ struct pass {
     uint32_t checksum;            /* Of what the file holds. */
 };
 
-/* /var/tmp, since /tmp is often in memory only. */
-static const char *scratch_folder(void)
-{
-    const char *folder = getenv("TMPDIR");
-
-    return folder && *folder ? folder : "/var/tmp";
-}
-
-/* A file without a name: gone with its last descriptor. */
-static int open_scratch(int flags)
-{
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s/durable-write.XXXXXX", scratch_folder());
-    int fd = mkostemp(path, O_CLOEXEC | flags);
-    if (fd < 0 || unlink(path))
-        err(1, "creating a scratch file %s", path);
-    return fd;
-}
-
 static void write_block(int fd, const struct block *block,
                         struct timeline *timeline)
 {
@@ -162,7 +143,7 @@ static void write_block(int fd, const struct block *block,
 static void write_pass(const struct blocks *blocks, struct pass *pass)
 {
     struct timeline *timeline = pass->timeline;
-    int fd = open_scratch(pass->flags);
+    int fd = scratch_open(pass->flags);
 
     pass->before = not_on_disk(fd);
     timeline_start(timeline);

@@ -9,7 +9,7 @@
  * says when the pages are there: the reads find out, and wait if they are not.
  *
  * Build: cc -Icommon chapters/03-fadvise/fadvise.c \
- *           common/{args,blocks,save,terminal,timeline}.c \
+ *           common/{args,blocks,save,scratch,terminal,timeline}.c \
  *           -lz -o 03-fadvise
  *
  * Needs: Linux 2.6.17, for sync_file_range(2); 2.5.60 for the advice.
@@ -18,12 +18,12 @@
 #define _GNU_SOURCE /* strerrorname_np(), sync_file_range() */
 #include "args.h"
 #include "blocks.h"
+#include "scratch.h"
 #include "timeline.h"
 
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -270,20 +270,6 @@ static void try_impossible(const struct blocks *file)
 
 /* --- DONTNEED and dirty pages -------------------------------------------- */
 
-/* A file without a name. /var/tmp, since /tmp is often in memory only. */
-static int open_scratch(void)
-{
-    const char *folder = getenv("TMPDIR");
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s/fadvise.XXXXXX",
-             folder && *folder ? folder : "/var/tmp");
-    int fd = mkstemp(path);
-    if (fd < 0 || unlink(path))
-        err(1, "creating a scratch file %s", path);
-    return fd;
-}
-
 static void write_scratch(int fd, size_t bytes)
 {
     static const char zeros[64 << 10];
@@ -315,7 +301,7 @@ static void try_dirty(void)
 {
     struct block all = {.length = 1 << 20};
     struct blocks scratch = {.path = "the scratch file",
-                             .fd = open_scratch(),
+                             .fd = scratch_open(0),
                              .count = 1,
                              .block = &all};
 

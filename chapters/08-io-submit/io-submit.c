@@ -10,7 +10,7 @@
  * without O_DIRECT, the asynchronous interface isn't.
  *
  * Build: cc -Icommon chapters/08-io-submit/io-submit.c \
- *           common/{args,blocks,save,terminal,timeline,why}.c \
+ *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
  *           -lz -o 08-io-submit
  *
  * Needs: Linux 4.18 for fsync through io_submit(2); 2.6 for the rest.
@@ -19,13 +19,13 @@
 #define _GNU_SOURCE /* strerrorname_np() */
 #include "args.h"
 #include "blocks.h"
+#include "scratch.h"
 #include "timeline.h"
 #include "why.h"
 
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <linux/aio_abi.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -213,23 +213,9 @@ static int64_t run_one(aio_context_t context, struct iocb *iocb)
     return event.res;
 }
 
-/* A file without a name. /var/tmp, since /tmp is often in memory only. */
-static int open_scratch(void)
-{
-    const char *folder = getenv("TMPDIR");
-    char path[PATH_MAX];
-
-    snprintf(path, sizeof(path), "%s/io-submit.XXXXXX",
-             folder && *folder ? folder : "/var/tmp");
-    int fd = mkstemp(path);
-    if (fd < 0 || unlink(path))
-        err(1, "creating a scratch file %s", path);
-    return fd;
-}
-
 static void write_and_sync(aio_context_t context, const struct block *block)
 {
-    int fd = open_scratch();
+    int fd = scratch_open(0);
     size_t done = 0;
 
     /* In order means one at a time: Linux AIO knows no "after that one". The
@@ -285,8 +271,9 @@ static void submit_a_bad_one(aio_context_t context, const struct blocks *blocks)
 
     /* Only now does the bad one come first, and errno say what is wrong. */
     taken = io_submit(context, 2, &iocbs[1]);
-    printf("the other two: %d, errno %s\n", taken,
-           taken < 0 ? strerrorname_np(errno) : "not set");
+    if (taken != -1 || errno != EBADF)
+        err(1, "submitting a bad read: %d taken, and not EBADF", taken);
+    printf("the other two: %d, errno %s\n", taken, strerrorname_np(errno));
 
     taken = io_submit(context, 1, &iocbs[2]);
     printf("the third alone: %d taken\n", taken);
@@ -318,8 +305,13 @@ static void read_into_forbidden_memory(aio_context_t context,
     request.iocb.aio_buf = (uintptr_t)forbidden;
 
     int64_t res = run_one(context, &request.iocb);
+    if (res != -EFAULT)
+        errx(1,
+             "reading into memory that may not be written: res %" PRId64
+             ", and not -EFAULT",
+             res);
     printf("a read into memory that may not be written: res %" PRId64 ", -%s\n",
-           res, res < 0 ? strerrorname_np((int)-res) : "0");
+           res, strerrorname_np(EFAULT));
     if (munmap(forbidden, bytes))
         err(1, "unmapping the memory that may not be written");
 }

@@ -81,14 +81,14 @@ submitted() {
 # fail_enter ERROR WHEN: twenty blocks through two slots, and that call fails.
 fail_enter() {
     run --separate-stderr strace -o /dev/null -e signal=none \
-        -e inject=io_uring_enter:error=$1:when=$2 \
+        -e inject=io_uring_enter:error="$1":when="$2" \
         "$BIN/13-uring-read" --entries 2 -n 20 "$FILE"
 }
 
 @test "enter is made again after EINTR, be it a submit or a wait" {
     need_strace
     for when in 1 2 3 4; do
-        fail_enter EINTR $when
+        fail_enter EINTR "$when"
         assert_success
         assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
     done
@@ -102,7 +102,7 @@ fail_enter() {
     for error in EAGAIN EBUSY; do
         passed=0
         for when in {2..8}; do
-            fail_enter $error $when
+            fail_enter $error "$when"
             if [[ $status == 0 ]]; then
                 assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
                 ((++passed))

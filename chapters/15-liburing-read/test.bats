@@ -11,9 +11,9 @@ checksum_of_01() {
     "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
 }
 
-# Lines of code, by another hand: the C preprocessor takes the comments out.
+# Lines of code, by another hand: without its comments, what is not blank.
 lines_of_code() {
-    "${CC:-cc}" -fpreprocessed -dD -E -P "$ROOT/$1" | grep -c '[^[:space:]]'
+    perl -0pe 's{/\*.*?\*/}{}gs' "$ROOT/$1" | grep -c '[^[:space:]]'
 }
 
 # submitted: how many entries the kernel took, in all calls of the log.

@@ -81,7 +81,7 @@ sub normalize_report {
 
 if (!caller) {
     local $/;
-    binmode($_, ':encoding(UTF-8)') for *STDIN, *STDOUT;
+    binmode($_, ':utf8') for *STDIN, *STDOUT;
     print normalize(<STDIN> // '');
 }
 1;
