@@ -148,7 +148,7 @@ fsync 0 the new file$'
 # a number behind an x says how often in a row.
 sequence() {
     perl -ne '
-        my ($call, $about) = /^\d+ +(?!syscall_)(\w+)\((.*durable-write\..*)/ or next;
+        my ($call, $about) = /^\d+ +(?!syscall_)(\w+)\((.*(?:durable-write|in-circles)\..*)/ or next;
         $call .= " $1" if $about =~ /(O_DSYNC|O_TRUNC)/;
         $call .= " folder" if $about =~ m{O_DIRECTORY|/durable-write\.\w{6}>\) };
         $call .= " temporary" if $about =~ m{/\.file\.\w{6}};
@@ -170,7 +170,7 @@ pwrite64 x8
 fdatasync
 openat O_DSYNC
 pwrite64 x8'
-    offsets=$(calls pwrite64 durable-write. |
+    offsets=$(calls pwrite64 in-circles. |
         sed -nE '1,24s/.*, 65536, ([0-9]+)\) = 65536$/\1/p')
     once=$(seq 0 65536 458752)
     assert_equal "$offsets" "$once"$'\n'"$once"$'\n'"$once"

@@ -234,12 +234,13 @@ reads_at_once() {
 
 # with_tsan SOURCE: build it with ThreadSanitizer, to $BATS_TEST_TMPDIR/tsan.
 with_tsan() {
-    cd "$ROOT"
+    cd "$ROOT" || return
     local flags=(-g -O1 -fsanitize=thread -Icommon)
     echo 'int main(void) { return 0; }' >"$BATS_TEST_TMPDIR/empty.c"
-    "${CC:-cc}" "${flags[@]}" "$BATS_TEST_TMPDIR/empty.c" \
-        -o "$BATS_TEST_TMPDIR/empty" && "$BATS_TEST_TMPDIR/empty" ||
+    if ! "${CC:-cc}" "${flags[@]}" "$BATS_TEST_TMPDIR/empty.c" \
+        -o "$BATS_TEST_TMPDIR/empty" || ! "$BATS_TEST_TMPDIR/empty"; then
         skip 'ThreadSanitizer does not work here'
+    fi
     "${CC:-cc}" "${flags[@]}" "$1" common/{args,blocks,save,terminal,timeline}.c \
         -pthread -lz -o "$BATS_TEST_TMPDIR/tsan"
 }

@@ -147,8 +147,9 @@ order_of() {
     done
 }
 
-# How soon the disk brings them is not for us to say: in one of twenty runs.
-@test "the further ahead the advice, the more pages are there, and the fewer sleeps" {
+# How soon the disk brings them is not for us to say: in one of twenty runs. Where
+# the disk is quick and the program slow, a distance of 1 brings in all.
+@test "the further ahead the advice, the more pages are there, and fewer sleeps" {
     need_cold
     for _ in {1..20}; do
         run -0 "$BIN/06-processes" "$FILE"
@@ -156,8 +157,8 @@ order_of() {
             paste -sd ' ')
         read -r s0 s1 s4 s8 <<<"$sleeps"
         p1=$(pages_in 1) p4=$(pages_in 4) p8=$(pages_in 8)
-        if ((0 < p1 && p1 < p4 && p4 <= p8)) &&
-            ((s0 > s1 && s1 > s4 && s4 >= s8)); then
+        if ((0 < p1 && p1 <= p4 && p4 <= p8)) &&
+            ((s0 > s1 && s1 >= s4 && s4 >= s8)); then
             return 0
         fi
     done

@@ -58,9 +58,9 @@ reads_all() {
             problem "$CALLED: does not begin with the usage"
         grep -q "^example: $program" "$OUT" || problem "$CALLED: no example"
         # A chapter may have a second program, whose name begins with the first's.
-        page=$(sed -n 's/^page:    //p' "$OUT")
-        [[ $page == chapters/+([^/])/README.md && -e $ROOT/$page &&
-            $program == "$(basename "${page%/*}")"?(-*) ]] ||
+        on_page=$(sed -n 's/^page:    //p' "$OUT")
+        [[ $on_page == chapters/+([^/])/README.md && -e $ROOT/$on_page &&
+            $program == "$(basename "${on_page%/*}")"?(-*) ]] ||
             problem "$CALLED: does not name its page"
         ! grep -qE '^.{81}' "$OUT" ||
             problem "$CALLED: wider than 80 columns"

@@ -73,7 +73,7 @@ sub normalize {
 sub normalize_report {
     my ($text) = @_;
     for ($text) {
-        s/^([^:\n]+): .*\n(?: {4}.*\n|\.\.\.\n)*/$1: ...\n/mg;
+        s/^([^:\n]+): .*\n(?: {4}.*\n|\.\.\.\n(?=\S))*/$1: ...\n/mg;
         s/^[^:\n]+ missing: .*\n//mg;
     }
     return $text;

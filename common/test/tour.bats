@@ -151,7 +151,7 @@ END
     chmod +x "$BARE/apt-get"
 }
 
-all_packages='gcc libc6-dev cmake ninja-build pkg-config liburing-dev zlib1g-dev'
+all_packages='gcc libc6-dev cmake ninja-build pkg-config liburing-dev libuv1-dev zlib1g-dev'
 all_packages+=' bats bats-support bats-assert strace perl-base'
 
 # --- Words --------------------------------------------------------------------
@@ -508,5 +508,5 @@ END
 @test "no package manager at all: says what is needed" {
     bare_path 0
     run -1 --separate-stderr env PATH="$BARE" "$TREE/tour" setup </dev/null
-    [[ $stderr == *'missing: cc cmake ninja pkg-config liburing zlib'* ]]
+    [[ $stderr == *'missing: cc cmake ninja pkg-config liburing libuv zlib'* ]]
 }
