@@ -107,7 +107,9 @@ reads_at_once() {
         strace_calls execve,eventfd2,read,write,epoll_ctl "$BIN/$program" "$FILE"
         assert_success
         assert_equal "$(by_main eventfd2 EFD_NONBLOCK)" 1
-        assert [ "$(by_main epoll_ctl EPOLL_CTL_ADD '[eventfd]')" -gt 0 ]
+        # (A newer libuv hands this to io_uring.)
+        [[ $program == *-libuv ]] ||
+            assert_equal "$(by_main epoll_ctl EPOLL_CTL_ADD '[eventfd]')" 1
         # The threads write to it, and the main thread reads; a read can take
         # more than one. (libuv writes only when nobody else has just done so.)
         assert [ "$(count_calls write '[eventfd]>')" -gt 0 ]
@@ -291,5 +293,6 @@ with_tsan() {
     need_strace
     run -1 --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=epoll_wait,epoll_pwait:error=EPERM "$BIN/05-thread-pool-libuv" "$FILE"
-    assert_regex "$stderr" '^05-thread-pool-libuv: libuv has given up: '
+    # A newer libuv prints the assertion that failed in front of it.
+    assert_regex "$stderr" '05-thread-pool-libuv: libuv has given up: '
 }
