@@ -11,10 +11,6 @@ setup() {
     mkdir "$TMPDIR"
 }
 
-checksum_of_01() {
-    "$BIN/01-blocking-read" "$FILE" | sed -n 's/^checksum: //p' | sort -u
-}
-
 # need_counts: skip where the kernel does not count dirty pages, or has none.
 need_counts() {
     [[ $(stat -f -c %T "$TMPDIR") != tmpfs ]] || skip "$TMPDIR is a tmpfs"

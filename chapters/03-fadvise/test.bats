@@ -9,10 +9,6 @@ setup() {
     mkdir "$TMPDIR"
 }
 
-checksum_of_01() {
-    "$BIN/01-blocking-read" "$FILE" | sed -n 's/^checksum: //p' | sort -u
-}
-
 # row NAME: its three numbers in the table.
 row() { sed -nE "s/^$1 +([0-9]+) +([0-9]+) +([0-9]+)$/\1 \2 \3/p" <<<"$output"; }
 
@@ -95,7 +91,12 @@ order() {
     need_cold
     (($(stat -f -c %S "$FILE") <= PAGE)) ||
         skip 'blocks of this file system are larger than a page'
-    run -0 "$BIN/03-fadvise" "$FILE"
+    # Once in some hundred runs a page outlives being dropped, and a row counts
+    # one too few.
+    for _ in {1..5}; do
+        run -0 "$BIN/03-fadvise" "$FILE"
+        [[ $(row RANDOM) != '1 1 256' ]] || break
+    done
     assert_line --regexp '^pages read in +1 at the start +1 in the middle +256 in order$'
     assert_equal "$(row RANDOM)" '1 1 256'
     for name in NORMAL SEQUENTIAL; do

@@ -16,10 +16,6 @@ need_libuv() {
         skip 'libuv was not there when this was built (libuv1-dev)'
 }
 
-checksum_of_01() {
-    "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
-}
-
 # threads_are N: the main thread and N in the pool. ThreadSanitizer has one of
 # its own.
 threads_are() {

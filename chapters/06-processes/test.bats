@@ -7,10 +7,6 @@ setup() {
     FILE=$(make_file $((4 << 20)))
 }
 
-checksum_of_01() {
-    "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
-}
-
 # row DISTANCE: what the table has behind it: advice, sleeps, and pages cached
 # when each of the reads began.
 row() { sed -nE "s/^distance $1 +//p" <<<"$output"; }

@@ -7,10 +7,6 @@ setup() {
     FILE=$(make_file $((4 << 20)))
 }
 
-checksum_of_01() {
-    "$BIN/01-blocking-read" "$FILE" | sed -n 's/^checksum: //p' | sort -u
-}
-
 @test "all eight are complete when submit returns, in either pass" {
     run -0 --separate-stderr "$BIN/08-io-submit" "$FILE"
     for pass in 1 2; do

@@ -7,10 +7,6 @@ setup() {
     FILE=$(make_file $((4 << 20)))
 }
 
-checksum_of_01() {
-    "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
-}
-
 # submitted: how many entries the kernel took, in all calls of the log.
 submitted() {
     calls io_uring_enter |

@@ -7,10 +7,6 @@ setup() {
     FILE=$(make_file $((4 << 20)))
 }
 
-checksum_of_01() {
-    "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
-}
-
 # Lines of code, by another hand: without its comments, what is not blank.
 lines_of_code() {
     perl -0pe 's{/\*.*?\*/}{}gs' "$ROOT/$1" | grep -c '[^[:space:]]'

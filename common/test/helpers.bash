@@ -55,6 +55,13 @@ fact() {
     return 1
 }
 
+# checksum_of_01 [OPTION]...: what chapter 01 makes of $FILE. All spine chapters
+# read the same bytes.
+checksum_of_01() {
+    # shellcheck disable=SC2153 # The tests set FILE.
+    "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
+}
+
 # one_line TEXT: as a reason for a skip has to be.
 one_line() { tr -s '\n' ' ' <<<"$1" | sed 's/ $//'; }
 
