@@ -324,18 +324,31 @@ static double percent(int64_t part, int64_t whole)
     return whole > 0 ? 100.0 * (double)part / (double)whole : 0;
 }
 
+/* What the call adds to the time waited: all of it, or nothing. */
+static int64_t waited_in(const struct bar *call)
+{
+    return call->sleeps > 0 ? call->end - call->begin : 0;
+}
+
+int64_t timeline_waited(const struct timeline *timeline)
+{
+    int64_t time = 0;
+
+    for (unsigned i = 0; i < timeline->calls; i++)
+        time += waited_in(&timeline->main[i]);
+    return time;
+}
+
 void timeline_facts(const struct timeline *timeline, uint32_t checksum)
 {
-    int64_t blocked = 0, in_submit = 0;
+    int64_t blocked = timeline_waited(timeline), in_submit = 0;
     long sleeps = 0;
 
     for (unsigned i = 0; i < timeline->calls; i++) {
         const struct bar *call = &timeline->main[i];
-        int64_t time = call->sleeps > 0 ? call->end - call->begin : 0;
 
-        blocked += time;
         if (call->call == CALL_SUBMIT) {
-            in_submit += time;
+            in_submit += waited_in(call);
             sleeps += call->sleeps;
         }
     }

@@ -98,6 +98,9 @@ void timeline_draw(const struct timeline *timeline,
  */
 void timeline_facts(const struct timeline *timeline, uint32_t checksum);
 
+/** Nanoseconds that the main thread spent in calls that waited. */
+int64_t timeline_waited(const struct timeline *timeline);
+
 /** The most requests that were handed over and not yet complete at once. */
 unsigned timeline_most_in_flight(const struct timeline *timeline);
 

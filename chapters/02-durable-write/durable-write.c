@@ -206,11 +206,8 @@ static void print_pass(const struct pass *pass)
 static void print_row(const struct pass *pass)
 {
     const struct timeline *timeline = pass->timeline;
-    int64_t blocked = 0;
+    int64_t blocked = timeline_waited(timeline);
 
-    for (unsigned i = 0; i < timeline->calls; i++)
-        if (timeline->main[i].sleeps > 0)
-            blocked += timeline->main[i].end - timeline->main[i].begin;
     printf("%-9s", pass->name);
     print_pages(32, pass->written);
     printf("%10.0f%% %8.2f ms\n",

@@ -139,15 +139,9 @@ static long read_advised(const struct blocks *blocks, struct timeline *timeline)
     return resident;
 }
 
-/* Milliseconds in calls in which the kernel put the main thread to sleep. */
 static double waited(const struct timeline *timeline)
 {
-    int64_t time = 0;
-
-    for (unsigned i = 0; i < timeline->calls; i++)
-        if (timeline->main[i].sleeps > 0)
-            time += timeline->main[i].end - timeline->main[i].begin;
-    return (double)time / 1e6;
+    return (double)timeline_waited(timeline) / 1e6; /* Milliseconds. */
 }
 
 static void compare(const struct blocks *blocks, long resident,
