@@ -18,24 +18,63 @@
 enum {
     SIZE_MOST = 16 << 20,
     TOTAL_MOST = 1 << 30, /* All the blocks are in memory at once. */
-    KNOBS_MOST = 4,
+    KNOBS_MOST = 8,
     OPTION_HELP = 256, /* Options without a letter start past the letters. */
     OPTION_TRACE,
     OPTION_CHECK,
     OPTION_KNOB
 };
 
+/* The option as the usage shows it: "--entries N", "--with WORD", "--relaxed".
+   `text` has room for 40 characters. */
+static const char *option_text(const struct knob *knob, char *text)
+{
+    const char *argument = knob->words ? " WORD" : knob->most ? " N" : "";
+
+    snprintf(text, 40, "--%s%s", knob->name, argument);
+    return text;
+}
+
+/* One item of the usage line, in the next line where this one is full. */
+static int usage_item(FILE *out, int column, const char *text)
+{
+    if (column + (int)strlen(text) + 3 > 80)
+        column = fprintf(out, "\n      ") - 1;
+    return column + fprintf(out, " [%s]", text);
+}
+
 static void usage_line(FILE *out, const struct program *program)
 {
     int column = fprintf(out, "usage: %s", program->name);
+    char text[40];
 
-    if (program->reads_blocks)
-        column += fprintf(out, " [-n N] [-s SIZE] [--trace FILE]");
+    if (program->reads_blocks) {
+        column = usage_item(out, column, "-n N");
+        column = usage_item(out, column, "-s SIZE");
+        column = usage_item(out, column, "--trace FILE");
+    }
     for (const struct knob *k = program->knobs; k && k->name; k++)
-        column += fprintf(out, " [--%s N]", k->name);
-    if (program->takes_file) /* Never wider than 80 columns. */
-        fputs(column > 73 ? "\n       [FILE]" : " [FILE]", out);
+        column = usage_item(out, column, option_text(k, text));
+    if (program->takes_file)
+        usage_item(out, column, "FILE");
     fputc('\n', out);
+}
+
+static void knob_help(const struct knob *knob)
+{
+    char text[40];
+
+    printf("  %-14s %s", option_text(knob, text), knob->help);
+    if (knob->words) {
+        for (unsigned i = 0; knob->words[i]; i++)
+            printf("%s%s", i == 0 ? ": " : ", ", knob->words[i]);
+        printf(" (%s)", knob->words[*knob->value]);
+    } else if (knob->most) {
+        printf(", %u to %u", knob->least, knob->most);
+        if (*knob->value >= knob->least && *knob->value <= knob->most)
+            printf(" (%u)", *knob->value);
+    }
+    putchar('\n');
 }
 
 static void help(const struct program *program)
@@ -49,9 +88,7 @@ static void help(const struct program *program)
              "  -s SIZE        bytes in a block, K and M allowed (64K)\n"
              "  --trace FILE   write the timeline as Chrome trace events");
     for (const struct knob *k = program->knobs; k && k->name; k++)
-        printf("  --%s N%*s%s, %u to %u (%u)\n", k->name,
-               (int)(11 - strlen(k->name)), "", k->help, k->least, k->most,
-               *k->value);
+        knob_help(k);
     puts("  --check        only say whether this machine can show it\n"
          "  --help         this text");
     printf("\nexample: %s%s\n", program->name,
@@ -99,6 +136,29 @@ static size_t number(const struct program *program, const char *option,
     return value << shift;
 }
 
+/* Give the knob what the command line says; `text` is NULL for a switch. */
+static void turn(const struct program *program, const struct knob *knob,
+                 const char *text)
+{
+    char option[32];
+
+    snprintf(option, sizeof(option), "--%s", knob->name);
+    if (!text) {
+        *knob->value = 1;
+    } else if (!knob->words) {
+        *knob->value = (unsigned)number(program, option, text, knob->least,
+                                        knob->most, false);
+    } else {
+        unsigned i = 0;
+        while (knob->words[i] && strcmp(knob->words[i], text) != 0)
+            i++;
+        if (!knob->words[i])
+            wrong(program, "%s: '%s' is not one of its words; see --help",
+                  option, text);
+        *knob->value = i;
+    }
+}
+
 /* stdout is buffered: that the text has arrived is known only once it is
    closed. Without this, `program > /dev/full` would be a success. */
 static void close_stdout(void)
@@ -137,8 +197,10 @@ struct args args_parse(int argc, char **argv, const struct program *program)
             (struct option){"trace", required_argument, NULL, OPTION_TRACE};
     const struct knob *knobs = program->knobs;
     for (int i = 0; knobs && knobs[i].name && i < KNOBS_MOST; i++)
-        options[known++] = (struct option){knobs[i].name, required_argument,
-                                           NULL, OPTION_KNOB + i};
+        options[known++] = (struct option){
+            knobs[i].name,
+            knobs[i].words || knobs[i].most ? required_argument : no_argument,
+            NULL, OPTION_KNOB + i};
 
     /* The colon in front makes getopt tell a missing argument from an unknown
        option, and leaves the message to us. */
@@ -172,13 +234,8 @@ struct args args_parse(int argc, char **argv, const struct program *program)
             if (optopt != 0 && optopt < OPTION_HELP)
                 wrong(program, "unknown option -%c", optopt);
             wrong(program, "unknown option %s", argv[optind - 1]);
-        default: {
-            const struct knob *k = &knobs[option - OPTION_KNOB];
-            char name[32];
-            snprintf(name, sizeof(name), "--%s", k->name);
-            *k->value = (unsigned)number(program, name, optarg, k->least,
-                                         k->most, false);
-        }
+        default:
+            turn(program, &knobs[option - OPTION_KNOB], optarg);
         }
     }
     if (args.count > TOTAL_MOST / args.size)

@@ -15,14 +15,36 @@
 /** The most blocks that -n allows. */
 enum { BLOCKS_MOST = 256 };
 
-/** A numeric option that only one chapter has, such as `--entries N`. */
+/** An option that only one chapter has; made by one of the macros below. */
 struct knob {
-    const char *name; /**< The long option, without the dashes. */
-    const char *help; /**< What it sets, a few words. */
-    unsigned *value;  /**< Holds the default, receives the number. */
-    unsigned least;   /**< The smallest number allowed. */
-    unsigned most;    /**< The largest number allowed. */
+    const char *name;         /**< The long option, without the dashes. */
+    const char *help;         /**< What it sets, a few words. */
+    unsigned *value;          /**< Holds the default, receives what is given. */
+    unsigned least;           /**< The smallest number allowed. */
+    unsigned most;            /**< The largest number allowed. */
+    const char *const *words; /**< The words allowed, NULL behind the last. */
 };
+
+/** `--NAME N`, a number. A default that is out of range means "not given". */
+#define KNOB_NUMBER(name, help, value, least, most)                            \
+    {                                                                          \
+        name, help, value, least, most, NULL                                   \
+    }
+/** `--NAME WORD`, one of several; the value is which, from 0. */
+#define KNOB_WORD(name, help, value, words)                                    \
+    {                                                                          \
+        name, help, value, 0, 0, words                                         \
+    }
+/** `--NAME`, with no argument; the value becomes 1. */
+#define KNOB_SWITCH(name, help, value)                                         \
+    {                                                                          \
+        name, help, value, 0, 0, NULL                                          \
+    }
+/** Behind the last knob. */
+#define KNOB_END                                                               \
+    {                                                                          \
+        NULL, NULL, NULL, 0, 0, NULL                                           \
+    }
 
 /** What a program says of itself; args_parse() makes the usage from it. */
 struct program {
@@ -32,7 +54,7 @@ struct program {
     const char *does;         /**< What it shows, one sentence. */
     bool reads_blocks;        /**< Takes -n, -s and --trace. */
     bool takes_file;          /**< Takes a FILE. */
-    const struct knob *knobs; /**< Ends with a nameless one; may be NULL. */
+    const struct knob *knobs; /**< Ends with KNOB_END; may be NULL. */
 };
 
 /** The command line, read. */

@@ -43,8 +43,7 @@ static const struct program program = {
     .takes_file = true,
     .knobs =
         (const struct knob[]){
-            {"keep", "leave the replaced file: no or yes", &keep, 0, 1},
-            {.name = NULL}},
+            KNOB_SWITCH("keep", "leave the replaced file", &keep), KNOB_END},
 };
 
 /* --- The evidence -------------------------------------------------------- */

@@ -197,7 +197,7 @@ fsync'
 
 @test "writes that come short are finished, interrupted ones made again" {
     preload
-    run -0 "${stand_in[@]}" "$BIN/02-durable-write" --keep 1 "$FILE"
+    run -0 "${stand_in[@]}" "$BIN/02-durable-write" --keep "$FILE"
     new_file | cmp - "$TMPDIR"/*/file
     assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
     assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
@@ -206,7 +206,7 @@ fsync'
     need_strace
     run -0 strace -o /dev/null -e signal=none \
         -e inject=pwrite64:error=EINTR:when=1+3 \
-        "$BIN/02-durable-write" --keep 1 "$FILE"
+        "$BIN/02-durable-write" --keep "$FILE"
     new_file | cmp - "$TMPDIR"/*/file
     assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
 }
@@ -239,7 +239,7 @@ broken() {
     rm -rf "${TMPDIR:?}"/*
     run --separate-stderr strace -o /dev/null -e signal=none \
         -e trace="${1%%:*}" -e inject="$1" \
-        "$BIN/02-durable-write" --keep 1 "$FILE"
+        "$BIN/02-durable-write" --keep "$FILE"
     left=("$TMPDIR"/*/.file.*)
     if cmp -s "$BATS_TEST_TMPDIR/old" "$TMPDIR"/*/file; then
         there=old
@@ -325,7 +325,7 @@ broken() {
 
 @test "--keep leaves the new file, with the mode of the old one" {
     umask 022
-    run -0 "$BIN/02-durable-write" --keep 1 "$FILE"
+    run -0 "$BIN/02-durable-write" --keep "$FILE"
     new_file | cmp - "$TMPDIR"/*/file
     assert_equal "$(stat -c %a "$TMPDIR"/*/file)" 644
     assert_line "kept: $(echo "$TMPDIR"/*/file)"

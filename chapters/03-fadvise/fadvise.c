@@ -39,9 +39,10 @@ static const struct program program = {
     .reads_blocks = true,
     .takes_file = true,
     .knobs =
-        (const struct knob[]){{"work", "microseconds between advice and reads",
-                               &work, 0, 1000000},
-                              {.name = NULL}},
+        (const struct knob[]){
+            KNOB_NUMBER("work", "microseconds between advice and reads", &work,
+                        0, 1000000),
+            KNOB_END},
 };
 
 /* posix_fadvise() returns the error itself, and leaves errno alone. A length

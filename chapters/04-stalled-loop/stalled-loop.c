@@ -45,9 +45,11 @@ static const struct program program = {
     .name = "04-stalled-loop",
     .does = "Reads a cold file in an event loop, which stands still meanwhile.",
     .takes_file = true,
-    .knobs = (const struct knob[]){{"mib", "how many MiB of the file to read",
-                                    &mib, 1, 1024},
-                                   {.name = NULL}},
+    .knobs =
+        (const struct knob[]){KNOB_NUMBER("mib",
+                                          "how many MiB of the file to read",
+                                          &mib, 1, 1024),
+                              KNOB_END},
 };
 
 struct loop {

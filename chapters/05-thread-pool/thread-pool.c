@@ -45,9 +45,9 @@ static const struct program program = {
     .does = "Reads blocks of a file in a pool of threads beside an event loop.",
     .reads_blocks = true,
     .takes_file = true,
-    .knobs = (const struct knob[]){{"threads", "threads in the pool", &threads,
-                                    1, THREADS_MOST},
-                                   {.name = NULL}},
+    .knobs = (const struct knob[]){KNOB_NUMBER("threads", "threads in the pool",
+                                               &threads, 1, THREADS_MOST),
+                                   KNOB_END},
 };
 
 /* One block's way through the pool. From push() until its result is taken it

@@ -46,9 +46,10 @@ static const struct program program = {
     .takes_file = true,
     .knobs =
         (const struct knob[]){
-            {"workers", "processes that read", &workers, 1, WORKERS_MOST},
-            {"distance", "blocks to advise ahead", &distance, 0, 64},
-            {.name = NULL}},
+            KNOB_NUMBER("workers", "processes that read", &workers, 1,
+                        WORKERS_MOST),
+            KNOB_NUMBER("distance", "blocks to advise ahead", &distance, 0, 64),
+            KNOB_END},
 };
 
 /* All that the processes share, but for the blocks' data. After a fork() each

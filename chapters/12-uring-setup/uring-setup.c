@@ -37,10 +37,11 @@ static const struct program program = {
     .does = "Sets up an io_uring by hand and sends one NOP through it.",
     .knobs =
         (const struct knob[]){
-            {"entries", "submission queue entries to ask for", &entries, 1,
-             32768},
-            {"maps", "how many mmap() calls for the two rings", &maps, 1, 2},
-            {.name = NULL}},
+            KNOB_NUMBER("entries", "submission queue entries to ask for",
+                        &entries, 1, 32768),
+            KNOB_NUMBER("maps", "how many mmap() calls for the two rings",
+                        &maps, 1, 2),
+            KNOB_END},
 };
 
 /* A piece of memory that we and the kernel both see. */

@@ -34,9 +34,10 @@ static const struct program program = {
     .does = "Reads blocks of a file through io_uring, with liburing.",
     .reads_blocks = true,
     .takes_file = true,
-    .knobs = (const struct knob[]){{"entries", "slots in the submission queue",
-                                    &entries, 1, 4096},
-                                   {.name = NULL}},
+    .knobs = (const struct knob[]){KNOB_NUMBER("entries",
+                                               "slots in the submission queue",
+                                               &entries, 1, 4096),
+                                   KNOB_END},
 };
 
 /* One block's way through the ring. */

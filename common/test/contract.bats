@@ -124,7 +124,24 @@ reads_all() {
             done
             refuses "$program" "$option"
         done < <("$BIN/$program" --help |
-            sed -nE 's/^  (--[a-z-]+) +N .*, ([0-9]+) to ([0-9]+) .*/\1 \2 \3/p')
+            sed -nE 's/^  (--[a-z-]+) +N .*, ([0-9]+) to ([0-9]+)( .*)?$/\1 \2 \3/p')
+    done
+    no_problems
+}
+
+# A word of its own:
+#     --with WORD    which source of events: aio, epoll, poll (aio)
+@test "a word of the chapter's own is one of those that --help tells" {
+    for program in $(programs); do
+        for option in $("$BIN/$program" --help |
+            sed -nE 's/^  (--[a-z-]+) +WORD .*: .* \(.*\)$/\1/p'); do
+            takes "$program" "[$option WORD]" ||
+                problem "$program: $option is not in the usage line"
+            for bad in '' 1 no-such-word; do
+                refuses "$program" "$option" "$bad"
+            done
+            refuses "$program" "$option"
+        done
     done
     no_problems
 }
