@@ -41,6 +41,13 @@ ends_as() {
     assert_line 'skipped: part of it'
 }
 
+@test "a signal that the caller ignores is not ignored in a test" {
+    # shellcheck disable=SC2016 # the shell in the test is to expand it
+    test='dies:for s in HUP INT QUIT PIPE TERM; do
+        sh -c "kill -$s \$\$" && return 1; done; true'
+    (trap '' HUP INT QUIT PIPE TERM && ends_as 0 "$test")
+}
+
 @test "a file without a test, or with an error in it, is a failure" {
     ends_as 1
     assert_output --partial 'there is no test in'
