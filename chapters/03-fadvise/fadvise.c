@@ -163,8 +163,9 @@ static void compare(const struct blocks *blocks, long resident,
 /* --- What the kernel makes of it ----------------------------------------- */
 
 /* Pages that the kernel was told or has decided to read arrive some time, and
-   nothing says that the last one has. So look until the count has not changed
-   for 20 ms. That is a guess: all that anybody can do who waits for advice. */
+   nothing says that the last one has. So look until the count has not grown
+   for 20 ms. That is a guess: all that anybody can do who waits for advice. And
+   the kernel may take a page back meanwhile, so the larger count is the one. */
 static long resident_in_the_end(const struct blocks *blocks)
 {
     const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
@@ -175,8 +176,8 @@ static long resident_in_the_end(const struct blocks *blocks)
         if (nanosleep(&pause, NULL) && errno != EINTR)
             err(1, "waiting for pages of %s", blocks->path);
         now = blocks_resident(blocks);
-    } while (now != before);
-    return now;
+    } while (now > before);
+    return before;
 }
 
 /* A page that is locked at the moment survives. So once more, where some stay;

@@ -91,20 +91,20 @@ order() {
     need_cold
     (($(stat -f -c %S "$FILE") <= PAGE)) ||
         skip 'blocks of this file system are larger than a page'
-    # Once in some hundred runs a page outlives being dropped, and a row counts
-    # one too few.
-    for _ in {1..5}; do
+    # Where DAMON reclaims memory, it takes a page now and then between the read
+    # and the count.
+    for _ in {1..20}; do
         run -0 "$BIN/03-fadvise" "$FILE"
-        [[ $(row RANDOM) != '1 1 256' ]] || break
+        assert_line --regexp \
+            '^pages read in +1 at the start +1 in the middle +256 in order$'
+        read -r start_n middle_n order_n <<<"$(row NORMAL)"
+        read -r start_s middle_s order_s <<<"$(row SEQUENTIAL)"
+        if [[ $(row RANDOM) == '1 1 256' && $middle_n$middle_s == 11 ]] &&
+            ((start_n >= 1 && start_s >= 1 && order_n >= 256 && order_s >= 256)); then
+            return 0
+        fi
     done
-    assert_line --regexp '^pages read in +1 at the start +1 in the middle +256 in order$'
-    assert_equal "$(row RANDOM)" '1 1 256'
-    for name in NORMAL SEQUENTIAL; do
-        read -r start middle order <<<"$(row $name)"
-        assert [ "$start" -ge 1 ]
-        assert_equal "$middle" 1
-        assert [ "$order" -ge 256 ]
-    done
+    fail "$output"
 }
 
 # read_ahead: the limit for $FILE's device in KiB; none where sysfs is missing.

@@ -116,8 +116,8 @@ must_go_on() {
 # essence: of the output in $OUT, what no fault may change. The facts of time
 # go: strace makes every call slow, and what is not awaited has time to finish.
 # So do the count of everybody's AIO requests, and that of the pages which 03
-# had read in: once in some hundred runs one was there before. Lines that go on
-# in the next become one line.
+# had read in: the kernel can take one back before it is counted. Lines that go
+# on in the next become one line.
 essence() {
     "$ROOT/common/test/normalize.pl" <"$OUT" | sed -Ez '
         s/\n {4,}/ /g
