@@ -57,6 +57,8 @@ static void usage_line(FILE *out, const struct program *program)
         column = usage_item(out, column, option_text(k, text));
     if (program->takes_file)
         usage_item(out, column, "FILE");
+    if (program->copies)
+        usage_item(out, column, "SRC DST");
     fputc('\n', out);
 }
 
@@ -83,6 +85,8 @@ static void help(const struct program *program)
     printf("\n%s\n\n", program->does);
     if (program->takes_file)
         puts("  FILE           any regular file; the sample file by default");
+    if (program->copies)
+        puts("  SRC DST        what to copy, and where to");
     if (program->reads_blocks)
         puts("  -n N           how many blocks, 1 to 256 (8)\n"
              "  -s SIZE        bytes in a block, K and M allowed (64K)\n"
@@ -92,7 +96,9 @@ static void help(const struct program *program)
     puts("  --check        only say whether this machine can show it\n"
          "  --help         this text");
     printf("\nexample: %s%s\n", program->name,
-           program->takes_file ? " /usr/bin/cmake" : "");
+           program->takes_file ? " /usr/bin/cmake"
+           : program->copies   ? " /usr/bin/cmake /tmp/cmake"
+                               : "");
     printf("page:    chapters/%s/README.md\n",
            program->page ? program->page : program->name);
 }
@@ -241,9 +247,14 @@ struct args args_parse(int argc, char **argv, const struct program *program)
     if (args.count > TOTAL_MOST / args.size)
         wrong(program, "-n %u times -s %zu is more than 1 GiB", args.count,
               args.size);
-    if (optind < argc && program->takes_file) {
+    if (optind < argc && (program->takes_file || program->copies)) {
         args.file = argv[optind++];
         args.sample = false;
+    }
+    if (program->copies && !args.sample) {
+        if (optind == argc)
+            wrong(program, "where is %s to be copied to?", args.file);
+        args.destination = argv[optind++];
     }
     if (optind < argc)
         wrong(program, "too many arguments: %s", argv[optind]);

@@ -54,6 +54,7 @@ struct program {
     const char *does;         /**< What it shows, one sentence. */
     bool reads_blocks;        /**< Takes -n, -s and --trace. */
     bool takes_file;          /**< Takes a FILE. */
+    bool copies;              /**< Takes SRC and DST, both or none. */
     const struct knob *knobs; /**< Ends with KNOB_END; may be NULL. */
 };
 
@@ -61,6 +62,7 @@ struct program {
 struct args {
     const char *file; /**< The FILE; the sample file when none was given. */
     bool sample;      /**< True when that is the sample file. */
+    const char *destination; /**< DST, and then `file` is SRC; or NULL. */
     unsigned count; /**< -n: how many blocks, 1 to BLOCKS_MOST; 8 by default. */
     size_t size;    /**< -s: bytes in a block, a multiple of the page size
                          up to 16 MiB; 64 KiB by default. */

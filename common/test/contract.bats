@@ -87,7 +87,12 @@ reads_all() {
         refuses "$program" --no-such-option
         refuses "$program" -Z
         refuses "$program" --help=now
-        refuses "$program" "$file" "$file"
+        if takes "$program" '[SRC DST]'; then
+            refuses "$program" "$file"
+            refuses "$program" "$file" "$file-1" "$file-2"
+        else
+            refuses "$program" "$file" "$file"
+        fi
         takes "$program" '[FILE]' || refuses "$program" "$file"
         takes "$program" '[-n N]' || refuses "$program" -n 8
 
