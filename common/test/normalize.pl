@@ -28,6 +28,7 @@ sub normalize {
 
         # How often the main thread slept, and in which order results came.
         s/^(sleeps in submit: ).*/$1N/mg;
+        s/^((?:fsync|fdatasync|O_DSYNC) +\d+ +)\d+( +N%)/$1N$2/mg;
         s/^(sleeps: )\d+( in the parent, )\d+/$1N$2N/mg;
         s/^([^:\n]*\border\b[^:\n]*: )[\d ,.]+$/$1N/mg;
 
@@ -48,7 +49,7 @@ sub normalize {
         s/^(pages in the cache when [^:\n]*: )\d+ of/$1N of/mg;
         s/^(NORMAL|SEQUENTIAL)(?: +\d+)+$/$1 N/mg;
         s/^(WILLNEED on [^:\n]*: )\d+ came$/$1N came/mg;
-        s/^((?:written, DONTNEED|on the disk now|DONTNEED again): )\d+ of/$1N of/mg;
+        s/^((?:written, DONTNEED|no longer dirty|DONTNEED again): )\d+ of/$1N of/mg;
 
         # That an event loop ticked meanwhile is the claim. None is another.
         s/^(ticks during the reads: )[1-9]\d*$/$1N/mg;
