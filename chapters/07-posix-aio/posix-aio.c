@@ -246,15 +246,6 @@ struct reader {
     unsigned finished;
 };
 
-static int64_t now(void)
-{
-    struct timespec t;
-
-    if (clock_gettime(CLOCK_MONOTONIC, &t))
-        err(1, "reading the clock");
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 static void submit(struct reader *r, unsigned i, int fd)
 {
     struct request *request = &r->requests[i];
@@ -306,7 +297,7 @@ static void look_and_collect(struct reader *r)
             if (sight.offset[k] != offset || request->seen || request->finished)
                 continue;
             request->seen = true;
-            r->timeline->block[i].begin = now() - r->timeline->start;
+            r->timeline->block[i].begin = timeline_now() - r->timeline->start;
         }
     }
 }

@@ -32,7 +32,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -285,15 +284,6 @@ static void read_all(aio_context_t context, const struct blocks *blocks,
 
 static unsigned char _Alignas(PIECE) memory[16 * PIECE];
 
-static long sleeps_so_far(void)
-{
-    struct rusage usage;
-
-    if (getrusage(RUSAGE_THREAD, &usage))
-        err(1, "asking for the count of context switches");
-    return usage.ru_nvcsw;
-}
-
 /* One request between the file at `offset` and the memory at `to`, and a line
    on what became of it. */
 static void transfer(aio_context_t context, int fd, uint16_t opcode,
@@ -310,10 +300,10 @@ static void transfer(aio_context_t context, int fd, uint16_t opcode,
     bool write = opcode == IOCB_CMD_PWRITE;
 
     /* It is taken, however it is aligned. What is wrong comes in res. */
-    long before = sleeps_so_far();
+    long before = timeline_sleeps();
     if (io_submit(context, 1, &(struct iocb *){&iocb}) != 1)
         err(1, "submitting a request for the scratch file");
-    long sleeps = sleeps_so_far() - before;
+    long sleeps = timeline_sleeps() - before;
     int n = io_getevents(context, 0, 1, &event, &(struct timespec){0});
     bool complete = n == 1; /* With nobody waiting for it. */
 
