@@ -202,7 +202,8 @@ void blocks_announce(const struct blocks *blocks)
     const char *name = strrchr(blocks->path, '/');
 
     printf("%u block%s of ", blocks->count, blocks->count == 1 ? "" : "s");
-    print_size((off_t)blocks->size);
+    print_size(
+        (off_t)(blocks->count == 1 ? blocks->block->length : blocks->size));
     printf(" from %s (", name && name[1] ? name + 1 : blocks->path);
     print_size(blocks->file_size);
     if (resident == 0)
@@ -231,6 +232,23 @@ void blocks_move(struct blocks *blocks, void *memory)
 void blocks_clear(const struct blocks *blocks)
 {
     memset(blocks->memory, 0, (size_t)blocks->count * blocks->size);
+}
+
+int64_t blocks_read(const struct blocks *blocks, unsigned i)
+{
+    const struct block *block = &blocks->block[i];
+    size_t done = 0;
+
+    while (done < block->length) {
+        ssize_t n = pread(blocks->fd, block->data + done, block->length - done,
+                          block->offset + (off_t)done);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : 0;
+        done += (size_t)n;
+    }
+    return (int64_t)done;
 }
 
 uint32_t blocks_checksum(const struct blocks *blocks)

@@ -2,8 +2,9 @@
  * @file blocks.h
  * The job that never changes: the same few blocks, spread over one file.
  *
- * This prop picks the blocks, clears the page cache of them and checks that
- * they are gone. It reads nothing itself: that is what the chapters are for.
+ * This helper picks the blocks, clears the page cache of them and checks that
+ * they are gone. How they are read is what the chapters are about; for those
+ * that are about something else there is blocks_read().
  */
 #ifndef BLOCKS_H
 #define BLOCKS_H
@@ -88,6 +89,15 @@ void blocks_move(struct blocks *blocks, void *memory);
 /** Zero the memory of all blocks, so that only a read can fill it. */
 void blocks_clear(const struct blocks *blocks);
 
+/**
+ * Read the whole of a block with pread(2). Chapter 01 teaches why that takes a
+ * loop, and has one of its own; the chapters behind it call this one. It marks
+ * nothing on the timeline: it may run in another thread or process.
+ *
+ * @return the block's length; or what went wrong, as blocks_failed() takes it.
+ */
+int64_t blocks_read(const struct blocks *blocks, unsigned i);
+
 /** CRC-32 (zlib's) of the blocks' data, in the order of the blocks. */
 uint32_t blocks_checksum(const struct blocks *blocks);
 
@@ -99,7 +109,7 @@ uint32_t blocks_checksum(const struct blocks *blocks);
  * @param blocks  The job.
  * @param i       Which block was to be read.
  * @param res     -errno; or 0, the end of the file, where blocks_open() was
- * told that there are bytes.
+ *                told that there are bytes.
  */
 __attribute__((noreturn)) void blocks_failed(const struct blocks *blocks,
                                              unsigned i, int64_t res);

@@ -16,7 +16,7 @@
 
 /* --- Recording ----------------------------------------------------------- */
 
-static int64_t now(void)
+int64_t timeline_now(void)
 {
     struct timespec t;
 
@@ -25,13 +25,25 @@ static int64_t now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static long sleeps_so_far(void)
+static struct rusage usage_of(int who)
 {
     struct rusage usage;
 
-    if (getrusage(RUSAGE_THREAD, &usage))
+    if (getrusage(who, &usage))
         err(1, "asking for the count of context switches");
-    return usage.ru_nvcsw;
+    return usage;
+}
+
+long timeline_sleeps(void)
+{
+    return usage_of(RUSAGE_THREAD).ru_nvcsw;
+}
+
+long timeline_switches(void)
+{
+    struct rusage usage = usage_of(RUSAGE_SELF);
+
+    return usage.ru_nvcsw + usage.ru_nivcsw;
 }
 
 struct timeline *timeline_new(const char *title, unsigned blocks)
@@ -61,23 +73,23 @@ void timeline_free(struct timeline *timeline)
 
 void timeline_start(struct timeline *timeline)
 {
-    timeline->start = now();
+    timeline->start = timeline_now();
 }
 
 void timeline_stop(struct timeline *timeline)
 {
-    timeline->total = now() - timeline->start;
+    timeline->total = timeline_now() - timeline->start;
 }
 
 void timeline_submitted(struct timeline *timeline, unsigned block)
 {
     timeline->block[block].past = timeline->past;
-    timeline->block[block].begin = now() - timeline->start;
+    timeline->block[block].begin = timeline_now() - timeline->start;
 }
 
 void timeline_completed(struct timeline *timeline, unsigned block)
 {
-    timeline->block[block].end = now() - timeline->start;
+    timeline->block[block].end = timeline_now() - timeline->start;
     if (timeline->past - timeline->block[block].past <= 1)
         timeline->completed_early++;
 }
@@ -95,8 +107,8 @@ void timeline_call(struct timeline *timeline, enum call call)
     }
     struct bar *bar = &timeline->main[timeline->calls];
     bar->call = call;
-    bar->sleeps = sleeps_so_far();
-    bar->begin = now() - timeline->start;
+    bar->sleeps = timeline_sleeps();
+    bar->begin = timeline_now() - timeline->start;
 }
 
 void timeline_return(struct timeline *timeline)
@@ -104,8 +116,8 @@ void timeline_return(struct timeline *timeline)
     int error = errno;
     struct bar *bar = &timeline->main[timeline->calls++];
 
-    bar->end = now() - timeline->start;
-    bar->sleeps = sleeps_so_far() - bar->sleeps;
+    bar->end = timeline_now() - timeline->start;
+    bar->sleeps = timeline_sleeps() - bar->sleeps;
     timeline->past += bar->call != CALL_LOOK;
     errno = error;
 }
@@ -132,14 +144,14 @@ void timeline_threads(struct timeline *timeline)
 /* --- Drawing ------------------------------------------------------------- */
 
 /* How a stretch of a lane looks. Later ones win where two share a cell. */
-enum look { NOTHING, RUNNING, WAITING, BLOCKED, BLOCK, LOOKS };
+enum look { NOTHING, RUNNING, WAITING, BLOCKED, BLOCK, DOT, LOOKS };
 
 static const struct {
     const char *utf8, *ascii, *color;
 } looks[LOOKS] = {
     [NOTHING] = {" ", " ", ""},         [RUNNING] = {"▒", "-", "\033[32m"},
     [WAITING] = {"░", ".", "\033[34m"}, [BLOCKED] = {"█", "#", "\033[31m"},
-    [BLOCK] = {"█", "=", "\033[36m"},
+    [BLOCK] = {"█", "=", "\033[36m"},   [DOT] = {"·", ".", "\033[32m"},
 };
 
 enum { LABEL = 10, WIDTH = 80, WIDTH_LEAST = LABEL + 10 };
@@ -186,12 +198,13 @@ static void print_look(enum look look, bool color)
         fputs(text, stdout);
 }
 
-static void print_lane(const enum look *lane, unsigned width)
+static void print_lane(const char *label, const enum look *lane, unsigned width)
 {
     bool color = terminal_in_color();
 
     while (width > 0 && lane[width - 1] == NOTHING)
         width--; /* No blanks at a line's end. */
+    printf("%-*s", width > 0 ? LABEL : 0, label);
     for (unsigned i = 0; i < width; i++)
         print_look(lane[i], color);
     putchar('\n');
@@ -217,28 +230,27 @@ void timeline_draw(const struct timeline *timeline,
         timeline->total > scale->total ? timeline->total : scale->total;
     enum look lane[WIDTH] = {NOTHING};
     bool seen[LOOKS] = {false};
-    char time[32];
+    char text[32];
 
     if (full < 1)
         full = 1; /* A clock too coarse to see it. */
 
     /* The ruler: 0 at the left, the whole time at the right. */
-    snprintf(time, sizeof(time), "%.2f ms", ms(full));
-    printf("%-*s0%*s\n", LABEL, timeline->title, (int)width - 1, time);
+    snprintf(text, sizeof(text), "%.2f ms", ms(full));
+    printf("%-*s0%*s\n", LABEL, timeline->title, (int)width - 1, text);
 
-    printf("%-*s", LABEL, "main");
     for (unsigned i = 0; i < timeline->calls; i++) {
         const struct bar *call = &timeline->main[i];
         fill(lane, width, call, full, look_of(call));
         seen[look_of(call)] = true;
     }
-    print_lane(lane, width);
+    print_lane("main", lane, width);
 
     for (unsigned i = 0; i < timeline->blocks; i++) {
         memset(lane, 0, sizeof(lane));
         fill(lane, width, &timeline->block[i], full, BLOCK);
-        printf("block %-*u", LABEL - 6, i);
-        print_lane(lane, width);
+        snprintf(text, sizeof(text), "block %u", i);
+        print_lane(text, lane, width);
     }
 
     static const char *const meaning[LOOKS] = {
@@ -256,6 +268,23 @@ void timeline_draw(const struct timeline *timeline,
         between = "\n      ";
     }
     puts("\n");
+}
+
+void timeline_dots(const struct timeline *timeline, const char *label,
+                   enum call call)
+{
+    unsigned width = lane_width();
+    int64_t full = timeline->total < 1 ? 1 : timeline->total;
+    enum look lane[WIDTH] = {NOTHING};
+
+    for (unsigned i = 0; i < timeline->calls; i++) {
+        struct bar end = timeline->main[i];
+
+        end.begin = end.end;
+        if (end.call == call)
+            fill(lane, width, &end, full, DOT);
+    }
+    print_lane(label, lane, width);
 }
 
 /* --- The facts ----------------------------------------------------------- */
@@ -337,6 +366,15 @@ int64_t timeline_waited(const struct timeline *timeline)
     for (unsigned i = 0; i < timeline->calls; i++)
         time += waited_in(&timeline->main[i]);
     return time;
+}
+
+long timeline_slept(const struct timeline *timeline)
+{
+    long sleeps = 0;
+
+    for (unsigned i = 0; i < timeline->calls; i++)
+        sleeps += timeline->main[i].sleeps;
+    return sleeps;
 }
 
 void timeline_facts(const struct timeline *timeline, uint32_t checksum)

@@ -3,7 +3,7 @@
  * What happened when: a lane for the main thread and one for each block.
  *
  * A chapter says when it hands a block's request over and when it has the
- * result, and marks the system calls of its main thread. From that this prop
+ * result, and marks the system calls of its main thread. From that this helper
  * draws the timeline, prints the facts, and writes the trace.
  *
  * Whether a call waited is not for the chapter to claim: the kernel counts how
@@ -75,6 +75,20 @@ void timeline_call(struct timeline *timeline, enum call call);
 /** That call has returned. Leaves errno as it is. */
 void timeline_return(struct timeline *timeline);
 
+/** The clock of all times here: CLOCK_MONOTONIC, in nanoseconds. It is the same
+ * in every thread and process, so that another one can time a block as well. */
+int64_t timeline_now(void);
+
+/** How often this thread has slept so far: voluntary context switches. */
+long timeline_sleeps(void);
+
+/**
+ * How often this process was switched away from so far: all its threads, and
+ * both kinds. A thread that is woken may push aside the one that has woken it,
+ * which then can't go to sleep by itself any more.
+ */
+long timeline_switches(void);
+
 /** Count this process's threads now (/proc/self/task); the most are kept. */
 void timeline_threads(struct timeline *timeline);
 
@@ -91,6 +105,13 @@ void timeline_draw(const struct timeline *timeline,
                    const struct timeline *scale);
 
 /**
+ * Print one more lane, to be drawn right above timeline_draw() of the same pass:
+ * a dot wherever a call of this kind has returned.
+ */
+void timeline_dots(const struct timeline *timeline, const char *label,
+                   enum call call);
+
+/**
  * Print the facts, `name: value` a line.
  *
  * @param timeline  A pass that has stopped.
@@ -100,6 +121,9 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum);
 
 /** Nanoseconds that the main thread spent in calls that waited. */
 int64_t timeline_waited(const struct timeline *timeline);
+
+/** How often it slept in calls, of all kinds. */
+long timeline_slept(const struct timeline *timeline);
 
 /** The most requests that were handed over and not yet complete at once. */
 unsigned timeline_most_in_flight(const struct timeline *timeline);

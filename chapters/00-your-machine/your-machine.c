@@ -433,8 +433,9 @@ static bool show_drop(const struct blocks *blocks)
     long after = blocks_resident(blocks);
 
     if (after == RESIDENT_UNKNOWN)
-        say("pages can be dropped", "unknown: the kernel won't tell (it tells "
-                                    "who owns the file or may write to it)");
+        say("pages can be dropped", "unknown: the kernel answers only the "
+                                    "owner of the file, and those who may "
+                                    "write to it");
     else if (before == 0)
         say("pages can be dropped", "no: a read leaves none in the cache");
     else if (after > 0)

@@ -82,12 +82,12 @@ int main(int argc, char **argv)
         return 0; /* Every Linux has pread(). */
 
     blocks_open(&blocks, &args);
-    struct timeline *cold = timeline_new("cold", blocks.count);
-    struct timeline *warm = timeline_new("warm", blocks.count);
-
     blocks_drop(&blocks);
     blocks_announce(&blocks);
     long before = blocks_resident(&blocks);
+    struct timeline *cold =
+        timeline_new(before == 0 ? "cold" : "first", blocks.count);
+    struct timeline *warm = timeline_new("warm", blocks.count);
 
     read_all(&blocks, cold);
     long between = blocks_resident(&blocks);

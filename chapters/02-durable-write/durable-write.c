@@ -6,14 +6,14 @@
  * Then replaces a file the way databases and editors do, step by step.
  *
  * Watch for: the thread does not sleep in the writes, and when they are done,
- * no page is on the disk; that takes fsync(). And at each step of replacing a
- * file: what would a crash lose now, and which file does the name lead to?
+ * all pages are still to be written; that takes fsync(). And at each step of
+ * replacing a file: what is still to be written, and which file has the name?
  *
  * Build: cc -Icommon chapters/02-durable-write/durable-write.c \
  *           common/{args,blocks,save,scratch,terminal,timeline}.c \
  *           -lz -o 02-durable-write
  *
- * Needs: any Linux; 6.5 to count the pages that are not on the disk.
+ * Needs: any Linux; 6.5 to count the pages that are still to be written.
  * Manual pages: write(2), fsync(2), open(2), rename(2), cachestat(2).
  */
 #define _GNU_SOURCE /* mkostemp() */
@@ -62,9 +62,11 @@ struct cache_counts { /* All in pages. */
     uint64_t cached, dirty, writeback, evicted, recently_evicted;
 };
 
-/* How many of the file's pages a crash would lose now: the dirty ones, and
-   those under writeback, which are on their way. Or -1: unknown. */
-static long not_on_disk(int fd)
+/* The file's pages that nobody has sent to the disk yet (dirty), or that are on
+   their way (under writeback). Or -1: unknown. With 0 a crash can still lose
+   the rest: the size, the name, what is in the disk's own cache. Only a sync
+   says that all of it is safe. */
+static long pages_to_write(int fd)
 {
     struct cache_counts counts;
 
@@ -81,24 +83,13 @@ static void print_pages(int width, long pages)
         printf("%*ld", width, pages);
 }
 
-/* --- Reading: chapter 01's loop, and no lesson here ----------------------- */
-
 static void read_all(const struct blocks *blocks)
 {
     blocks_clear(blocks);
     for (unsigned i = 0; i < blocks->count; i++) {
-        const struct block *block = &blocks->block[i];
-
-        for (size_t done = 0; done < block->length;) {
-            ssize_t n =
-                pread(blocks->fd, block->data + done, block->length - done,
-                      block->offset + (off_t)done);
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n <= 0)
-                blocks_failed(blocks, i, n < 0 ? -errno : 0);
-            done += (size_t)n;
-        }
+        int64_t res = blocks_read(blocks, i);
+        if (res <= 0)
+            blocks_failed(blocks, i, res);
     }
 }
 
@@ -110,11 +101,11 @@ struct pass {
     int flags;           /* For open(). */
     int (*sync)(int fd); /* Called behind the last write; or NULL. */
     struct timeline *timeline;
-    long before, written, synced; /* not_on_disk(), then and then. */
+    long before, written, synced; /* pages_to_write(), then and then. */
     uint32_t checksum;            /* Of what the file holds. */
 };
 
-static void write_block(int fd, const struct block *block,
+static void write_block(int fd, const char *name, const struct block *block,
                         struct timeline *timeline)
 {
     size_t done = 0;
@@ -131,7 +122,7 @@ static void write_block(int fd, const struct block *block,
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0)
-            err(1, "writing the scratch file at byte %jd",
+            err(1, "writing %s at byte %jd", name,
                 (intmax_t)block->offset + (intmax_t)done);
         /* Fewer than we gave: the disk is all but full, for one. The next
            write takes the rest, or says why it can't. */
@@ -144,15 +135,15 @@ static void write_pass(const struct blocks *blocks, struct pass *pass)
     struct timeline *timeline = pass->timeline;
     int fd = scratch_open(pass->flags);
 
-    pass->before = not_on_disk(fd);
+    pass->before = pages_to_write(fd);
     timeline_start(timeline);
     for (unsigned i = 0; i < blocks->count; i++) {
         timeline_submitted(timeline, i);
-        write_block(fd, &blocks->block[i], timeline);
-        if (!pass->sync) /* O_DSYNC: the block is on the disk. */
+        write_block(fd, "the scratch file", &blocks->block[i], timeline);
+        if (!pass->sync) /* O_DSYNC: the block is safe. */
             timeline_completed(timeline, i);
     }
-    pass->written = not_on_disk(fd);
+    pass->written = pages_to_write(fd);
 
     if (pass->sync) {
         timeline_call(timeline, CALL_WAIT);
@@ -166,7 +157,7 @@ static void write_pass(const struct blocks *blocks, struct pass *pass)
             err(1, "%s of the scratch file", pass->name);
         for (unsigned i = 0; i < blocks->count; i++)
             timeline_completed(timeline, i);
-        pass->synced = not_on_disk(fd);
+        pass->synced = pages_to_write(fd);
     }
     timeline_stop(timeline);
     timeline_threads(timeline);
@@ -185,7 +176,7 @@ static void print_pass(const struct pass *pass)
 {
     timeline_draw(pass->timeline, pass->timeline); /* Each to its own scale. */
     timeline_facts(pass->timeline, pass->checksum);
-    fputs("pages not on the disk: ", stdout);
+    fputs("pages to write: ", stdout);
     print_pages(0, pass->before);
     fputs(" before, ", stdout);
     print_pages(0, pass->written);
@@ -208,8 +199,8 @@ static void print_row(const struct pass *pass)
     int64_t blocked = timeline_waited(timeline);
 
     printf("%-9s", pass->name);
-    print_pages(32, pass->written);
-    printf("%10.0f%% %8.2f ms\n",
+    print_pages(26, pass->written);
+    printf("%9ld%9.0f%% %8.2f ms\n", timeline_slept(timeline),
            timeline->total > 0
                ? 100.0 * (double)blocked / (double)timeline->total
                : 0,
@@ -222,19 +213,23 @@ static char folder[PATH_MAX];         /* Our own; empty while there is none. */
 static char path[PATH_MAX + 32];      /* The file in it. */
 static char temporary[PATH_MAX + 32]; /* Its successor; empty: there is none. */
 
-/* For exit(): take away what is half done. */
+/* At the end, and where err() calls exit(): take away what is half done. */
 static void clean_up(void)
 {
     if (temporary[0])
         unlink(temporary);
-    if (folder[0] && !keep) {
+    if (folder[0] && keep) {
+        printf("\nkept: %s\n", path);
+    } else if (folder[0]) {
         unlink(path);
-        rmdir(folder);
+        if (rmdir(folder)) /* It must be empty. */
+            warn("removing the scratch folder %s", folder);
     }
+    folder[0] = '\0';
 }
 
-/* One line of the table: what a crash would lose, and what the name leads to,
-   now that this step is done. */
+/* One line of the table: what is still to be written, and what the name leads
+   to, now that this step is done. */
 static void print_step(const char *step, int fd)
 {
     struct stat ours, named;
@@ -242,7 +237,7 @@ static void print_step(const char *step, int fd)
     if (fstat(fd, &ours) || stat(path, &named))
         err(1, "asking which file %s is", path);
     printf("%-18s", step);
-    print_pages(15, not_on_disk(fd));
+    print_pages(14, pages_to_write(fd));
     printf("   %s\n", named.st_size == 0            ? "an empty file"
                       : named.st_ino == ours.st_ino ? "the new file"
                                                     : "the old file");
@@ -267,7 +262,7 @@ static void replace(int folder_fd, const struct blocks *blocks)
     if (fchmod(fd, old.st_mode & 0777))
         err(1, "setting the mode of %s", temporary);
     for (unsigned i = 0; i < blocks->count; i++)
-        write_block(fd, &blocks->block[i], NULL);
+        write_block(fd, temporary, &blocks->block[i], NULL);
     print_step("write", fd);
 
     /* The data first, and only then the name that leads to it. */
@@ -299,7 +294,7 @@ static void overwrite(const struct blocks *blocks)
         err(1, "opening %s", path);
     print_step("open with O_TRUNC", fd);
     for (unsigned i = 0; i < blocks->count; i++)
-        write_block(fd, &blocks->block[i], NULL);
+        write_block(fd, path, &blocks->block[i], NULL);
     print_step("write", fd);
     if (fsync(fd))
         err(1, "fsync of %s", path);
@@ -318,14 +313,14 @@ static void make_old_file(const struct blocks *blocks)
     if (fd < 0)
         err(1, "creating %s", path);
     old.offset = 0;
-    write_block(fd, &old, NULL);
+    write_block(fd, path, &old, NULL);
     if (close(fd))
         err(1, "closing %s", path);
 }
 
 static void replace_a_file(const struct blocks *blocks)
 {
-    static const char heading[] = "not on the disk   the name leads to";
+    static const char heading[] = "pages to write   the name leads to";
     sigset_t deadly, before;
 
     /* Ctrl-C waits until the folder is gone again. Nothing waits with SIGKILL:
@@ -357,11 +352,7 @@ static void replace_a_file(const struct blocks *blocks)
 
     if (close(folder_fd))
         err(1, "closing the folder %s", folder);
-    if (keep)
-        printf("\nkept: %s\n", path);
-    else if (unlink(path) || rmdir(folder))
-        err(1, "removing the scratch folder %s", folder);
-    folder[0] = '\0';
+    clean_up();
     if (sigprocmask(SIG_SETMASK, &before, NULL))
         err(1, "letting signals in again");
 }
@@ -393,7 +384,7 @@ int main(int argc, char **argv)
            blocks_pages(&blocks), scratch_folder());
     print_pass(one);
     print_pass(each);
-    puts("          not on the disk after the writes   blocked     total");
+    puts("          to write after the writes   sleeps   blocked     total");
     for (int i = 0; i < 3; i++)
         print_row(&passes[i]);
     putchar('\n');

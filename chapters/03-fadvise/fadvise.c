@@ -12,7 +12,7 @@
  *           common/{args,blocks,save,scratch,terminal,timeline}.c \
  *           -lz -o 03-fadvise
  *
- * Needs: Linux 2.6.17, for sync_file_range(2); 2.5.60 for the advice.
+ * Needs: Linux 2.6.27, for pipe2(2); glibc 2.32, for strerrorname_np(3).
  * Manual pages: posix_fadvise(2), mincore(2), sync_file_range(2).
  */
 #define _GNU_SOURCE /* strerrorname_np(), sync_file_range() */
@@ -59,29 +59,18 @@ static void advise(int fd, const char *path, off_t offset, off_t length,
 
 /* --- The job ------------------------------------------------------------- */
 
-/* Chapter 01 explains this loop. */
 static void read_block(const struct blocks *blocks, unsigned i, enum call call,
                        struct timeline *timeline)
 {
-    const struct block *block = &blocks->block[i];
-    size_t done = 0;
-
-    while (done < block->length) {
-        timeline_call(timeline, call);
-        ssize_t n = pread(blocks->fd, block->data + done, block->length - done,
-                          block->offset + (off_t)done);
-        timeline_return(timeline);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            blocks_failed(blocks, i, n < 0 ? -errno : 0);
-        done += (size_t)n;
-    }
+    timeline_call(timeline, call);
+    int64_t res = blocks_read(blocks, i); /* pread(), in chapter 01's loop. */
+    timeline_return(timeline);
+    if (res <= 0)
+        blocks_failed(blocks, i, res);
     timeline_completed(timeline, i);
 }
 
-static void read_cold(const struct blocks *blocks, struct timeline *timeline)
+static void read_plain(const struct blocks *blocks, struct timeline *timeline)
 {
     blocks_clear(blocks);
     timeline_start(timeline);
@@ -96,18 +85,10 @@ static void read_cold(const struct blocks *blocks, struct timeline *timeline)
 /* Stands for whatever else a program has to do, in no system call. */
 static void do_other_work(void)
 {
-    struct timespec start, now;
+    int64_t end = timeline_now() + (int64_t)work * 1000;
 
-    if (work == 0)
-        return;
-    if (clock_gettime(CLOCK_MONOTONIC, &start))
-        err(1, "reading the clock");
-    do {
-        if (clock_gettime(CLOCK_MONOTONIC, &now))
-            err(1, "reading the clock");
-    } while ((now.tv_sec - start.tv_sec) * 1000000 +
-                 (now.tv_nsec - start.tv_nsec) / 1000 <
-             work);
+    while (timeline_now() < end)
+        ;
 }
 
 /* Returns how many pages of the blocks were there when the reads began. */
@@ -146,17 +127,18 @@ static double waited(const struct timeline *timeline)
 }
 
 static void compare(const struct blocks *blocks, long resident,
-                    const struct timeline *cold, const struct timeline *advised)
+                    const struct timeline *plain,
+                    const struct timeline *advised)
 {
     if (resident == RESIDENT_UNKNOWN)
         puts("\npages in the cache when the reads began: unknown");
     else
         printf("\npages in the cache when the reads began: %ld of %ld\n",
                resident, blocks_pages(blocks));
-    printf("main thread waited: %.2f ms cold, %.2f ms advised", waited(cold),
+    printf("main thread waited: %.2f ms plain, %.2f ms advised", waited(plain),
            waited(advised));
-    if (waited(cold) > 0)
-        printf(" (%.0f%%)", 100 * waited(advised) / waited(cold));
+    if (waited(plain) > 0)
+        printf(" (%.0f%%)", 100 * waited(advised) / waited(plain));
     putchar('\n');
 }
 
@@ -321,7 +303,7 @@ static void try_dirty(void)
     /* This flag starts no write. It waits for those that are under way. */
     if (sync_file_range(scratch.fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE))
         err(1, "waiting for the scratch file's pages");
-    print_staying("on the disk now", &scratch);
+    print_staying("no longer dirty", &scratch);
     blocks_drop(&scratch);
     print_staying("DONTNEED again", &scratch);
 
@@ -349,26 +331,26 @@ int main(int argc, char **argv)
 
     blocks_open(&blocks, &args);
     struct timeline *rehearsal = timeline_new("rehearsal", blocks.count);
-    struct timeline *cold = timeline_new("cold", blocks.count);
+    struct timeline *plain = timeline_new("plain", blocks.count);
     struct timeline *advised = timeline_new("advised", blocks.count);
 
     /* Not shown. A disk has a cache of its own, that of a virtual machine is
        its host's memory: let both passes find it alike. */
     blocks_drop(&blocks);
-    read_cold(&blocks, rehearsal);
+    read_plain(&blocks, rehearsal);
 
     blocks_drop(&blocks);
     blocks_announce(&blocks);
-    read_cold(&blocks, cold);
-    timeline_draw(cold, cold);
-    timeline_facts(cold, blocks_checksum(&blocks));
+    read_plain(&blocks, plain);
+    timeline_draw(plain, plain);
+    timeline_facts(plain, blocks_checksum(&blocks));
 
     blocks_drop(&blocks);
     long resident = read_advised(&blocks, advised);
     putchar('\n');
-    timeline_draw(advised, cold);
+    timeline_draw(advised, plain);
     timeline_facts(advised, blocks_checksum(&blocks));
-    compare(&blocks, resident, cold, advised);
+    compare(&blocks, resident, plain, advised);
 
     /* The same file as one block, so that all its pages are counted, around
        those that are asked for too. Of a huge file the first 64 MiB. */
@@ -382,9 +364,9 @@ int main(int argc, char **argv)
     try_impossible(&file);
     try_dirty();
 
-    timeline_trace(args.trace, (struct timeline *[]){cold, advised, NULL});
+    timeline_trace(args.trace, (struct timeline *[]){plain, advised, NULL});
     timeline_free(advised);
-    timeline_free(cold);
+    timeline_free(plain);
     timeline_free(rehearsal);
     blocks_close(&blocks);
     return 0;

@@ -60,9 +60,9 @@ order() {
         assert [ "$(fact 'sleeps in submit' 1)" -gt 0 ]
         read -r there _ all <<<"$(fact 'pages in the cache when the reads began')"
         assert_equal "$all" $((8 * 65536 / PAGE))
-        read -r cold _ _ advised _ <<<"$(fact 'main thread waited')"
+        read -r plain _ _ advised _ <<<"$(fact 'main thread waited')"
         if [[ $(fact 'sleeps in submit' 2) == 0 ]] && ((there < all)) &&
-            perl -e 'exit !($ARGV[1] < $ARGV[0])' "$cold" "$advised"; then
+            perl -e 'exit !($ARGV[1] < $ARGV[0])' "$plain" "$advised"; then
             return 0
         fi
     done
@@ -175,7 +175,7 @@ read_ahead() { cat "/sys/class/bdi/$(stat -c %Hd:%Ld "$FILE")/read_ahead_kb"; }
         assert_equal "$(fact 'written, fsync, DONTNEED')" "0 of $pages pages stay"
         stay=$(fact 'written, DONTNEED')
         # The advice is not remembered.
-        assert_equal "$(fact 'on the disk now')" "$stay"
+        assert_equal "$(fact 'no longer dirty')" "$stay"
         if ((${stay% of*} > 0)); then
             return 0
         fi

@@ -19,7 +19,6 @@
 #define _GNU_SOURCE
 #include "args.h"
 #include "blocks.h"
-#include "terminal.h"
 #include "timeline.h"
 
 #include <err.h>
@@ -63,21 +62,12 @@ struct loop {
 
 /* --- The loop, and the mistake in it ------------------------------------- */
 
-/* Read the first `bytes` of the block, as chapter 01 does. */
-static void read_file(const struct blocks *blocks, size_t bytes)
+static void read_file(const struct blocks *blocks)
 {
-    const struct block *block = &blocks->block[0];
-    size_t done = 0;
+    int64_t res = blocks_read(blocks, 0); /* pread(), in chapter 01's loop. */
 
-    while (done < bytes) {
-        ssize_t n = pread(blocks->fd, block->data + done, bytes - done,
-                          block->offset + (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            blocks_failed(blocks, 0, n < 0 ? -errno : 0);
-        done += (size_t)n;
-    }
+    if (res <= 0)
+        blocks_failed(blocks, 0, res);
 }
 
 /* Somebody wants the file. The mistake looks like any other line, and with the
@@ -86,7 +76,7 @@ static void on_request(struct loop *loop)
 {
     timeline_submitted(loop->timeline, 0);
     timeline_call(loop->timeline, CALL_SUBMIT);
-    read_file(loop->blocks, loop->blocks->block[0].length);
+    read_file(loop->blocks);
     timeline_return(loop->timeline);
     timeline_completed(loop->timeline, 0);
 }
@@ -206,37 +196,20 @@ static void ask_poll(const struct blocks *blocks)
 /* "Then make the read fail instead of wait." A socket would say EAGAIN. */
 static void try_nonblock(const struct blocks *blocks)
 {
-    size_t length = blocks->block[0].length;
-    size_t bytes = length < PROBE ? length : PROBE;
+    struct blocks probe = *blocks;
+    struct block first = blocks->block[0];
 
+    probe.block = &first;
+    if (first.length > PROBE)
+        first.length = PROBE;
     if (fcntl(blocks->fd, F_SETFL, O_NONBLOCK))
         err(1, "setting O_NONBLOCK on %s", blocks->path);
-    read_file(blocks, bytes);
-    printf("pread, O_NONBLOCK set: all of %zu bytes; ", bytes);
+    read_file(&probe);
+    printf("pread, O_NONBLOCK set: all of %zu bytes; ", first.length);
     print_resident(blocks);
 }
 
 /* --- What happened ------------------------------------------------------- */
-
-/* A lane above the timeline, to the same scale: a dot for each tick. */
-static void draw_ticks(const struct timeline *t)
-{
-    enum { LABEL = 10, WIDTH = 80, WIDTH_LEAST = LABEL + 10 };
-    unsigned columns = terminal_columns();
-    bool color = terminal_in_color(), dot[WIDTH] = {false};
-
-    if (columns == 0 || columns > WIDTH)
-        columns = WIDTH;
-    unsigned width = (columns < WIDTH_LEAST ? WIDTH_LEAST : columns) - LABEL;
-    for (unsigned i = 0; i < t->calls; i++)
-        if (t->main[i].call == CALL_WAIT)
-            dot[t->main[i].end * width / (t->total + 1)] = true;
-
-    printf("%-*s%s", LABEL, "ticks", color ? "\033[32m" : "");
-    for (unsigned i = 0; i < width; i++) /* The last tick ends the run. */
-        fputs(!dot[i] ? " " : terminal_in_utf8() ? "·" : ".", stdout);
-    puts(color ? "\033[0m" : "");
-}
 
 /* How many ticks were handled from one time on and before another. */
 static unsigned ticks_in(const struct timeline *t, int64_t from, int64_t to)
@@ -282,7 +255,7 @@ int main(int argc, char **argv)
 
         start_timer(&loop);
         run(&loop);
-        draw_ticks(loop.timeline);
+        timeline_dots(loop.timeline, "ticks", CALL_WAIT); /* One a tick. */
         timeline_draw(loop.timeline, loop.timeline);
         print_facts(&loop);
 

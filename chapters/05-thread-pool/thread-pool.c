@@ -15,7 +15,7 @@
  *
  * Needs: Linux 2.6.27, for the flags of eventfd(2) and timerfd_create(2).
  * Manual pages: pthreads(7), pthread_cond_wait(3), eventfd(2), epoll(7),
- * timerfd_create(2), getrusage(2), pthread_getattr_np(3).
+ * timerfd_create(2), pthread_getattr_np(3).
  */
 #define _GNU_SOURCE /* pthread_getattr_np() */
 #include "args.h"
@@ -31,9 +31,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/timerfd.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { THREADS_MOST = 64, TICK = 50 * 1000 /* Nanoseconds. */ };
@@ -54,9 +52,8 @@ static const struct program program = {
    belongs to the pool, and the main thread must not touch it. */
 struct request {
     struct request *next;
-    int fd;
-    const struct block *block;
-    unsigned i;         /* Which block. */
+    const struct blocks *blocks;
+    unsigned i;         /* Which of them. */
     int64_t res;        /* Bytes, or -errno. */
     int64_t begin, end; /* When a thread was at it; CLOCK_MONOTONIC. */
 };
@@ -75,8 +72,9 @@ struct pool {
     pthread_t thread[THREADS_MOST];
 };
 
-/* Any thread may have to end the program, but exit(3) is for one at a time:
-   "MT-Unsafe" says its manual page. The first one here gets through. */
+/* Any thread of the pool may have to end the program, but exit(3) is for one at
+   a time: "MT-Unsafe" says its manual page. The first one here gets through.
+   (The main thread's err() does not come by here.) */
 __attribute__((noreturn)) static void give_up(int error, const char *doing)
 {
     static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
@@ -93,14 +91,16 @@ static void must(int error, const char *doing)
         give_up(error, doing);
 }
 
+/* Used as they are here, the calls on a mutex and a condition of the default
+   kind have no error to return. So they go unchecked. */
 static void lock(struct pool *pool)
 {
-    must(pthread_mutex_lock(&pool->mutex), "locking the queues");
+    pthread_mutex_lock(&pool->mutex);
 }
 
 static void unlock(struct pool *pool)
 {
-    must(pthread_mutex_unlock(&pool->mutex), "unlocking the queues");
+    pthread_mutex_unlock(&pool->mutex);
 }
 
 static void append(struct queue *queue, struct request *request)
@@ -113,37 +113,7 @@ static void append(struct queue *queue, struct request *request)
     queue->last = request;
 }
 
-static int64_t now(void)
-{
-    struct timespec t;
-
-    if (clock_gettime(CLOCK_MONOTONIC, &t))
-        give_up(errno, "reading the clock");
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* --- In the threads of the pool ------------------------------------------ */
-
-/* A thread of the pool has nobody to complain to. An error goes back where a
-   number of bytes would, as the kernel does it: negative. */
-static void read_block(struct request *request)
-{
-    const struct block *block = request->block;
-    size_t done = 0;
-
-    while (done < block->length) {
-        ssize_t n = pread(request->fd, block->data + done, block->length - done,
-                          block->offset + (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) { /* 0 is the end of the file: chapter 01. */
-            request->res = n < 0 ? -errno : 0;
-            return;
-        }
-        done += (size_t)n;
-    }
-    request->res = (int64_t)done;
-}
 
 /* The eventfd is a counter: this adds one, and the loop, which waits for it to
    be more than zero, wakes up. Eight bytes are written whole or not at all. */
@@ -164,8 +134,7 @@ static void *work(void *argument)
            the request, or for no reason at all. pthread_cond_wait() gives the
            mutex back while it sleeps, and has it again when it returns. */
         while (!pool->todo.first && !pool->stop)
-            must(pthread_cond_wait(&pool->work, &pool->mutex),
-                 "waiting for work");
+            pthread_cond_wait(&pool->work, &pool->mutex);
         struct request *request = pool->todo.first;
         if (!request)
             break; /* To stop, and nothing is left to do. */
@@ -173,9 +142,11 @@ static void *work(void *argument)
         unlock(pool); /* Nobody else shall wait while this thread reads. */
 
         atomic_fetch_add(&pool->reading, 1);
-        request->begin = now();
-        read_block(request);
-        request->end = now();
+        request->begin = timeline_now();
+        /* Chapter 01's loop. But this thread has nobody to complain to: an
+           error goes back where a number of bytes would, negative. */
+        request->res = blocks_read(request->blocks, request->i);
+        request->end = timeline_now();
         atomic_fetch_sub(&pool->reading, 1);
 
         /* From append() on the request is the loop's again. The eventfd comes
@@ -209,7 +180,7 @@ static void push(struct pool *pool, struct request *request)
     lock(pool);
     append(&pool->todo, request);
     unlock(pool);
-    must(pthread_cond_signal(&pool->work), "waking a thread of the pool");
+    pthread_cond_signal(&pool->work);
 }
 
 /* What the pool works on and with must stay until no thread can touch it, and
@@ -219,7 +190,7 @@ static void pool_stop(struct pool *pool)
     lock(pool);
     pool->stop = true;
     unlock(pool);
-    must(pthread_cond_broadcast(&pool->work), "waking the pool to stop it");
+    pthread_cond_broadcast(&pool->work);
     for (unsigned t = 0; t < threads; t++)
         must(pthread_join(pool->thread[t], NULL), "waiting for a thread's end");
     must(pthread_cond_destroy(&pool->work), "destroying the condition");
@@ -241,8 +212,7 @@ struct reader {
 
 static void submit(struct reader *r, unsigned i)
 {
-    r->requests[i] = (struct request){
-        .fd = r->blocks->fd, .block = &r->blocks->block[i], .i = i};
+    r->requests[i] = (struct request){.blocks = r->blocks, .i = i};
     timeline_submitted(r->timeline, i);
     push(&r->pool, &r->requests[i]);
 }
@@ -342,18 +312,6 @@ static void read_all(struct reader *r)
 
 /* --- What it costs ------------------------------------------------------- */
 
-static long switches_so_far(void)
-{
-    struct rusage usage;
-
-    /* SELF is all the threads of this process together. Both kinds count: a
-       thread that is woken may push aside the one that has woken it, which is
-       then switched away before it can go to sleep by itself. */
-    if (getrusage(RUSAGE_SELF, &usage))
-        err(1, "asking for the count of context switches");
-    return usage.ru_nvcsw + usage.ru_nivcsw;
-}
-
 /* The same blocks, now in the page cache, one at a time. There is no disk to
    wait for, and no tick: what sleeps is due to the pool alone. */
 static void count_switches(struct reader *r)
@@ -362,13 +320,13 @@ static void count_switches(struct reader *r)
 
     r->finished = 0;
     timeline_start(r->timeline);
-    long before = switches_so_far();
+    long before = timeline_switches();
     for (unsigned i = 0; i < count; i++) {
         submit(r, i);
         while (r->finished <= i)
             turn(r, CALL_WAIT);
     }
-    long switches = switches_so_far() - before;
+    long switches = timeline_switches() - before;
     timeline_stop(r->timeline);
     printf("context switches: %ld for %u warm reads, %.1f a read\n", switches,
            count, (double)switches / count);

@@ -30,12 +30,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { WORKERS_MOST = 64, NO_BLOCK = BLOCKS_MOST, NOT_FAILED = 1 };
+enum { WORKERS_MOST = 64, NO_BLOCK = BLOCKS_MOST };
 
 static unsigned workers = 4, distance = 4;
 
@@ -58,7 +56,7 @@ struct shared {
     atomic_uint next; /* The first block that nobody has taken. */
     struct worker {
         atomic_uint block; /* Which one it is at, or NO_BLOCK. */
-        int64_t res;       /* How its read failed, or NOT_FAILED. */
+        int64_t res;       /* What its last read has returned. */
         unsigned advice;   /* Calls of posix_fadvise(). */
         long sleeps;       /* Voluntary context switches. */
     } worker[WORKERS_MOST];
@@ -115,24 +113,6 @@ __attribute__((noreturn)) static void give_up(const char *doing)
     _exit(1);
 }
 
-static int64_t now(void)
-{
-    struct timespec t;
-
-    if (clock_gettime(CLOCK_MONOTONIC, &t))
-        give_up("reading the clock");
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
-static long sleeps_so_far(void)
-{
-    struct rusage usage;
-
-    if (getrusage(RUSAGE_SELF, &usage))
-        give_up("asking for the count of context switches");
-    return usage.ru_nvcsw;
-}
-
 /* When block `i` is taken, all up to `distance` behind it are to be on their
    way. Those nearer than that were advised with the blocks before it, so each
    block but the first gets one call in all. */
@@ -154,25 +134,6 @@ static void advise_ahead(const struct job *job, struct worker *me, unsigned i)
         if (errno)
             give_up("advising the kernel of a block");
         me->advice++;
-    }
-}
-
-static void read_block(const struct blocks *blocks, unsigned i,
-                       struct worker *me)
-{
-    const struct block *block = &blocks->block[i];
-    size_t done = 0;
-
-    while (done < block->length) { /* Chapter 01. */
-        ssize_t n = pread(blocks->fd, block->data + done, block->length - done,
-                          block->offset + (off_t)done);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            me->res = n < 0 ? -errno : 0;
-            _exit(1); /* The parent tells it, once for all of us. */
-        }
-        done += (size_t)n;
     }
 }
 
@@ -205,7 +166,7 @@ __attribute__((noreturn)) static void work(struct job *job, unsigned w,
     if (close(job->go[1]) || close(job->ready[1]) || !end_of(job->go[0]))
         give_up("waiting for the start");
 
-    long sleeps = sleeps_so_far();
+    long sleeps = timeline_sleeps();
     for (;;) {
         /* Nobody else gets this number: that is what the atomic is for. It
            orders nothing else, and need not. */
@@ -214,15 +175,17 @@ __attribute__((noreturn)) static void work(struct job *job, unsigned w,
         if (i >= job->blocks->count)
             break;
         atomic_store(&me->block, i); /* Should we die, the parent looks. */
-        shared->block[i].begin = now();
+        shared->block[i].begin = timeline_now();
         advise_ahead(job, me, i);
         if (job->look)
             shared->block[i].resident = resident(job->blocks, i);
-        read_block(job->blocks, i, me);
-        shared->block[i].end = now();
+        me->res = blocks_read(job->blocks, i); /* pread(), and sleep. */
+        if (me->res <= 0)
+            _exit(1); /* The parent tells it, once for all of us. */
+        shared->block[i].end = timeline_now();
         atomic_store(&me->block, NO_BLOCK);
     }
-    me->sleeps = sleeps_so_far() - sleeps;
+    me->sleeps = timeline_sleeps() - sleeps;
     _exit(0);
 }
 
@@ -249,7 +212,7 @@ static void start_workers(struct job *job)
     if (pipe(job->ready) || pipe(job->go))
         err(1, "making a pipe");
     /* What is in stdout's buffer now would be in each worker's, too, and come
-       out again where one calls exit() after all: a prop that fails does. */
+       out again where one calls exit() after all: a helper that fails does. */
     fflush(stdout);
     for (unsigned w = 0; w < job->workers; w++) {
         pid_t pid = fork();
@@ -277,7 +240,7 @@ __attribute__((noreturn)) static void died(struct job *job, unsigned w,
     char at[32] = "no block";
 
     stop_workers(job);
-    if (worker->res != NOT_FAILED)
+    if (worker->res <= 0)
         blocks_failed(job->blocks, block, worker->res);
     if (block != NO_BLOCK)
         snprintf(at, sizeof(at), "block %u", block);
@@ -319,7 +282,7 @@ static void read_all(struct job *job, struct timeline *timeline)
     memset(shared, 0, sizeof(*shared));
     for (unsigned w = 0; w < job->workers; w++) {
         shared->worker[w].block = NO_BLOCK;
-        shared->worker[w].res = NOT_FAILED;
+        shared->worker[w].res = 1; /* Nothing has failed. */
     }
     blocks_clear(job->blocks);
 
@@ -350,14 +313,13 @@ static void read_all(struct job *job, struct timeline *timeline)
 static void print_processes(const struct job *job,
                             const struct timeline *timeline)
 {
-    long mine = 0, theirs = 0;
+    long theirs = 0;
 
-    for (unsigned i = 0; i < timeline->calls; i++)
-        mine += timeline->main[i].sleeps;
     for (unsigned w = 0; w < job->workers; w++)
         theirs += job->shared->worker[w].sleeps;
     printf("processes: %u\n", 1 + job->workers);
-    printf("sleeps: %ld in the parent, %ld in the workers\n", mine, theirs);
+    printf("sleeps: %ld in the parent, %ld in the workers\n",
+           timeline_slept(timeline), theirs);
 }
 
 static void print_row(const struct job *job)

@@ -13,7 +13,7 @@
  *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
  *           -lz -o 08-io-submit
  *
- * Needs: Linux 4.18 for fsync through io_submit(2); 2.6 for the rest.
+ * Needs: Linux 4.18 for fsync through io_submit(2); 2.6 for the rest; glibc 2.32.
  * Manual pages: io_setup(2), io_submit(2), io_getevents(2), io_destroy(2).
  */
 #define _GNU_SOURCE /* strerrorname_np() */

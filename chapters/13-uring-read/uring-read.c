@@ -56,9 +56,7 @@ struct reader {
 
 /* --- The submission queue: we are the producer --------------------------- */
 
-/* Entries that we have published and the kernel has not taken. Both counters
-   only ever grow. Their difference, in unsigned arithmetic, is right even when
-   the tail has wrapped past zero and the head has not. */
+/* Entries that we have published and the kernel has not taken: chapter 11. */
 static unsigned unsubmitted(const struct ring *ring)
 {
     return atomic_load_explicit(ring->sq_tail, memory_order_relaxed) -
@@ -70,7 +68,6 @@ static unsigned unsubmitted(const struct ring *ring)
 static void fill(struct reader *r)
 {
     struct ring *ring = &r->ring;
-    /* Nobody but us writes the tail: a relaxed load is enough. */
     unsigned tail = atomic_load_explicit(ring->sq_tail, memory_order_relaxed);
     unsigned room = ring->sq_entries - unsubmitted(ring);
 

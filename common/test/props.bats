@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# The stage props: what the chapters rely on and none of them tests.
+# What is in common: the chapters rely on it and none of them tests it.
 
 setup() {
     load helpers
@@ -167,6 +167,7 @@ on_terminal() {
     rm "$copy"
     pages=$((8 * 65536 / PAGE))
     assert_line --index 0 --partial ", warm: $pages of $pages pages stay cached"
+    assert_line --regexp '^first +0 ' # That pass is not called cold.
     expected=$(fact checksum)
     run -0 "$BIN/01-blocking-read" "$FILE"
     assert_equal "$(fact checksum)" "$expected"

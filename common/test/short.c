@@ -10,6 +10,7 @@
  * read: right bytes, too few of them.
  */
 #define _GNU_SOURCE
+#include <aio.h>
 #include <dlfcn.h>
 #include <liburing.h>
 #include <linux/aio_abi.h>
@@ -32,6 +33,13 @@ static size_t cut(size_t bytes)
 ssize_t pread(int fd, void *data, size_t bytes, off_t offset)
 {
     return REAL(pread)(fd, data, cut(bytes), offset);
+}
+
+/* glibc's threads call no pread() that could be replaced. */
+int aio_read(struct aiocb *request)
+{
+    request->aio_nbytes = cut(request->aio_nbytes);
+    return REAL(aio_read)(request);
 }
 
 /* The SQEs of a ring that was mapped by hand. Cutting those as well that are

@@ -1,0 +1,218 @@
+#!/usr/bin/env bats
+# 07 · POSIX AIO: glibc's threads do the reading; for one descriptor, only one
+# of them.
+
+setup() {
+    load ../../common/test/helpers
+    needs 07-posix-aio
+    FILE=$(make_file $((4 << 20)))
+}
+
+# reads PASS: of the reads of $FILE in that pass, by strace's account: how many,
+# by how many threads, and the most that had begun and not returned. The second
+# pass is told by its other descriptors. Behind it comes a third, through the
+# first one again.
+reads() {
+    FILE=$FILE perl -ne '
+        my ($by) = /^(\d+)/;
+        delete $in{$by} if /<\.\.\. pread64 resumed>/;
+        my ($fd) = / pread64\((\d+)<\Q$ENV{FILE}\E>/ or next;
+        $first //= $fd;
+        $pass ||= 1;
+        $pass++ if $pass == 1 ? $fd != $first : $pass == 2 && $fd == $first;
+        $reads{$pass}++;
+        $threads{$pass}{$by} = 1;
+        $in{$by} = 1;
+        $most{$pass} = keys %in if keys %in > ($most{$pass} // 0);
+        delete $in{$by} if !/<unfinished \.\.\.>/;
+        END {
+            my $p = '"$1"';
+            print "$reads{$p} ", scalar(keys %{$threads{$p}}), " $most{$p}\n";
+        }' "$STRACE_LOG"
+}
+
+# main_thread: the first one that strace saw.
+main_thread() { sed -n '1s/ .*//p' "$STRACE_LOG"; }
+
+# row TEXT: the numbers in that row of a table.
+row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
+
+@test "the same bytes as 01 in both passes; one in flight with one descriptor" {
+    run -0 --separate-stderr "$BIN/07-posix-aio" "$FILE"
+    for pass in 1 2; do
+        assert_equal "$(fact checksum $pass)" "$(checksum_of_01)"
+        assert [ "$(fact threads $pass)" -le 9 ]
+        assert [ "$(fact 'most in flight' $pass)" -le 8 ]
+        order=$(fact 'completed in the order' $pass | tr ' ' '\n' | sort -n |
+            paste -sd ' ')
+        assert_equal "$order" '0 1 2 3 4 5 6 7'
+    done
+    assert_equal "$(fact 'most in flight' 1)" 1
+    assert_equal "$(fact 'completed in the order' 1)" '0 1 2 3 4 5 6 7'
+    assert_equal "$stderr" ''
+}
+
+@test "threads before and after: one descriptor gets one, eight get eight" {
+    run -0 "$BIN/07-posix-aio" "$FILE"
+    assert_equal "$(row none)" '1 0'
+    assert_equal "$(row '8 through one descriptor')" '2 1'
+    assert_equal "$(row '8 through eight')" '9 8'
+}
+
+@test "the three answers of aio_cancel" {
+    run -0 "$BIN/07-posix-aio" "$FILE"
+    assert_line 'aio_cancel of one that a thread is at: AIO_NOTCANCELED'
+    assert_line 'aio_cancel of one that is queued: AIO_CANCELED'
+    assert_line 'aio_cancel of one that is complete: AIO_ALLDONE'
+}
+
+# A busy machine may let the threads run one after the other. So: never more
+# than one in the first pass, and once in twenty runs is enough for the second.
+@test "cold, eight descriptors have eight reads in flight at once" {
+    need_cold
+    for _ in {1..20}; do
+        run -0 "$BIN/07-posix-aio" -s 512K "$FILE"
+        assert_line --index 0 --partial ', cold: 0 of '
+        assert_equal "$(fact 'most in flight' 1)" 1
+        early=$(fact 'completed before submit returned' 2)
+        if [[ $(fact 'most in flight' 2) == 8 ]] && ((${early% of 8} < 8)); then
+            return 0
+        fi
+    done
+    fail "$output"
+}
+
+@test "strace: one thread reads through one descriptor, several through eight" {
+    need_strace
+    need_cold
+    for _ in {1..20}; do
+        strace_calls execve,pread64 "$BIN/07-posix-aio" -s 512K "$FILE"
+        assert_success
+        # By one thread; another one may take over, but never help.
+        read -r count by most <<<"$(reads 1)"
+        assert_equal "$count $most" '8 1'
+        ((by == 1)) || continue
+        read -r count by most <<<"$(reads 2)"
+        assert_equal "$count" 8
+        if ((by >= 4 && most >= 4)); then return 0; fi
+    done
+    fail "$(cat "$STRACE_LOG")"
+}
+
+@test "strace: no AIO of the kernel's, and the main thread reads nothing" {
+    need_strace
+    strace_calls execve,io_setup,io_submit,io_uring_setup,pread64,read,fsync \
+        "$BIN/07-posix-aio" "$FILE"
+    assert_success
+    run ! grep -E ' io_(setup|submit|uring_setup)\(' "$STRACE_LOG"
+    run ! grep -E "^$(main_thread) +(pread64|read)\([0-9]+<$FILE>" "$STRACE_LOG"
+    run ! grep -E "^$(main_thread) +fsync\(" "$STRACE_LOG"
+}
+
+@test "more than twenty: that is as many threads as glibc starts" {
+    for _ in {1..20}; do
+        run -0 "$BIN/07-posix-aio" -n 64 "$FILE"
+        assert_equal "$(fact checksum 2)" "$(checksum_of_01 -n 64)"
+        assert_equal "$(fact 'most in flight' 1)" 1
+        assert [ "$(fact 'most in flight' 2)" -le 20 ]
+        assert [ "$(fact threads 2)" -le 21 ]
+        if [[ $(fact threads 2) == 21 ]]; then return 0; fi
+    done
+    fail "$output"
+}
+
+@test "the sync begins when the write before it has returned" {
+    need_strace
+    strace_calls pwrite64,fsync "$BIN/07-posix-aio" "$FILE"
+    assert_success
+    assert_line 'aio_write of 65536 bytes: 65536'
+    assert_line 'aio_fsync: 0, and the write was complete'
+    run -0 sed -nE 's/^([0-9]+) +(pwrite64|fsync)\(.*= ([0-9]+)$/\2 \3/p' \
+        "$STRACE_LOG"
+    assert_output $'pwrite64 65536\nfsync 0'
+}
+
+@test "what tells of the reads: a signal each, one for all, a thread each" {
+    need_strace
+    strace_calls execve,clone,clone3,rt_sigqueueinfo "$BIN/07-posix-aio" "$FILE"
+    assert_success
+    assert_equal "$(row 'a signal for each')" '8 0 0'
+    assert_equal "$(row 'a signal for all')" '1 0 0'
+    assert_equal "$(row 'a thread for each')" '0 8 0'
+    assert_equal "$(count_calls rt_sigqueueinfo 'SI_ASYNCIO')" 9
+    # Eight to read, at least, and eight to tell.
+    assert [ "$(grep -cE ' clone3?\(' "$STRACE_LOG")" -ge 16 ]
+}
+
+@test "no room for a signal: reads that were good are reported as failed" {
+    run -0 bash -c 'ulimit -i 0 && "$1" "$2"' - "$BIN/07-posix-aio" "$FILE"
+    assert_equal "$(row 'a signal for each')" '0 0 8'
+    assert_equal "$(row 'a signal for all')" '0 0 0'
+    assert_equal "$(row 'a thread for each')" '0 8 0'
+}
+
+@test "an error comes back with the result: which read, and why" {
+    need_strace
+    strace_calls pread64 -P "$FILE" -e inject=pread64:error=EIO:when=1 \
+        "$BIN/07-posix-aio" "$FILE"
+    assert_failure 1
+    assert_regex "$stderr" \
+        "^07-posix-aio: reading $FILE at byte [0-9]+: Input/output error\$"
+}
+
+@test "a read that a signal interrupts is made again, by glibc" {
+    need_strace
+    strace_calls pread64 -P "$FILE" -e inject=pread64:error=EINTR:when=1 \
+        "$BIN/07-posix-aio" "$FILE"
+    assert_success
+    assert [ "$(grep -c ' EINTR ' "$STRACE_LOG")" -gt 0 ]
+    assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
+    assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
+}
+
+# Reads are made to take 20 ms, so the main thread waits for them many times:
+# no other thread calls futex() that often. (Where the call is one that wakes a
+# thread, and it can't really be interrupted, libc aborts.)
+@test "a wait that a signal interrupts is made again" {
+    need_strace
+    local when
+    for when in {100..110}; do
+        strace_calls futex,pread64 \
+            -e inject=pread64:delay_enter=20000 \
+            -e inject=futex:error=EINTR:when="$when" "$BIN/07-posix-aio" "$FILE"
+        grep -q 'FUTEX_WAIT_BITSET.* EINTR .*(INJECTED)' "$STRACE_LOG" || continue
+        assert_success
+        assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
+        assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
+        return 0
+    done
+    fail 'no wait was interrupted'
+}
+
+@test "a short read is finished, not taken for the whole" {
+    need_strace
+    strace_short execve,pread64 "$BIN/07-posix-aio" "$FILE"
+    assert_success
+    read -r count _ <<<"$(reads 1)"
+    assert_equal "$count" 16
+    read -r count _ <<<"$(reads 2)"
+    assert_equal "$count" 16
+    assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
+    assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
+}
+
+@test "no scratch file is left" {
+    export TMPDIR=$BATS_TEST_TMPDIR/scratch
+    mkdir "$TMPDIR"
+    run -0 "$BIN/07-posix-aio" "$FILE"
+    assert_equal "$(ls -A "$TMPDIR")" ''
+}
+
+@test "where /proc does not tell what a thread waits in, it says so" {
+    need_strace
+    run -77 --separate-stderr strace -o /dev/null -e signal=none \
+        -e inject=access,faccessat,faccessat2:error=ENOENT \
+        "$BIN/07-posix-aio" "$FILE"
+    assert_regex "$stderr" '^07-posix-aio: .*/proc/thread-self/syscall'
+    assert_equal "$output" ''
+}

@@ -1,0 +1,271 @@
+#!/usr/bin/env bats
+# 09 · O_DIRECT: submit hands over and returns, past the page cache; and what
+# has to be aligned for that.
+# shellcheck disable=SC2030,SC2031 # FILE is each test's own
+
+setup() {
+    load ../../common/test/helpers
+    needs 09-o-direct
+    FILE=$(make_file $((4 << 20)))
+}
+
+# row WRITE-OR-READ OFFSET LENGTH MEMORY [NTH]: that line of the table in $output:
+# sleeps, complete, res.
+row() {
+    awk -v key="$1 $2 $3 $4" -v nth="${5:-1}" \
+        '$1 " " $2 " " $3 " " $4 == key && !--nth { $1 = $2 = $3 = $4 = ""; print }' \
+        <<<"${output?}" | sed 's/^ *//'
+}
+
+# need_on TYPE...: skip unless the test's files are on such a file system.
+need_on() {
+    local type
+    type=$(stat -f -c %T "$BATS_TEST_TMPDIR")
+    [[ " $* " == *" $type "* ]] || skip "not shown on $type, but on: $*"
+}
+
+# stand_in: a library that steps between the program and the kernel. With
+# TELL=nothing, statx() tells no alignment, with TELL=none it says that there is no
+# O_DIRECT. fstat() adds SIZE to the size of a file.
+stand_in() {
+    cc -shared -fPIC -o "$BATS_TEST_TMPDIR/libstandin.so" -x c - <<'END'
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int statx(int fd, const char *path, int flags, unsigned mask, struct statx *to)
+{
+    int result = (int)syscall(SYS_statx, fd, path, flags, mask, to);
+    const char *tell = getenv("TELL");
+#ifdef STATX_DIOALIGN
+    if (tell)
+        to->stx_mask &= ~STATX_DIOALIGN;
+    if (tell && strcmp(tell, "none") == 0) {
+        to->stx_mask |= STATX_DIOALIGN;
+        to->stx_dio_mem_align = to->stx_dio_offset_align = 0;
+    }
+#endif
+    return result;
+}
+
+int fstat(int fd, struct stat *to)
+{
+    int result = fstatat(fd, "", to, AT_EMPTY_PATH);
+    if (getenv("SIZE"))
+        to->st_size += atol(getenv("SIZE"));
+    return result;
+}
+END
+}
+
+# with_stand_in [VARIABLE=VALUE]... PROGRAM [ARGUMENTS]
+with_stand_in() {
+    ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0:detect_leaks=0 \
+        env LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" LD_PRELOAD=libstandin.so "$@"
+}
+
+@test "the same bytes as 01, in either pass" {
+    run -0 --separate-stderr "$BIN/09-o-direct" "$FILE"
+    for pass in 1 2; do
+        assert_equal "$(fact checksum $pass)" "$(checksum_of_01)"
+        assert_equal "$(fact threads $pass)" 1
+    done
+    assert_equal "$(fact 'most in flight' 1)" 8
+    assert_equal "$stderr" ''
+}
+
+# The climax. A busy machine may stop the thread in the middle of its submit, for
+# so long that the disk is done before it goes on: once in twenty runs is enough.
+@test "submit returns with fewer than eight complete and no sleep; 08 has eight" {
+    need_cold
+    for _ in {1..20}; do
+        run -0 "$BIN/08-io-submit" "$FILE"
+        assert_equal "$(fact 'completed before submit returned' 1)" '8 of 8'
+        run -0 "$BIN/09-o-direct" "$FILE"
+        assert_line --index 0 --partial ', cold: 0 of '
+        early=$(fact 'completed before submit returned' 1)
+        singly=$(fact 'completed before submit returned' 2)
+        if ((${early% of 8} < 8 && ${singly% of 8} < 8)) &&
+            [[ $(fact 'sleeps in submit' 1) == 0 &&
+                $(fact 'sleeps in submit' 2) == 0 ]] &&
+            (($(fact 'most in flight' 2) > 1)); then
+            return 0
+        fi
+    done
+    fail "$output"
+}
+
+@test "no page of the file gets into the cache" {
+    need_cold
+    run -0 "$BIN/09-o-direct" "$FILE"
+    assert_equal "$(fact 'pages in the cache')" '0 before, 0 between, 0 after'
+    if command -v fincore >/dev/null; then
+        assert_equal "$(fincore -n -o PAGES "$FILE" | tr -d ' ')" 0
+    fi
+}
+
+@test "strace: one submit of eight, the descriptor direct, nobody else reads" {
+    need_strace
+    strace_calls fcntl,statx,io_submit,io_getevents,pread64,read \
+        "$BIN/09-o-direct" "$FILE"
+    assert_success
+    assert_equal "$(count_calls fcntl "<$FILE>" 'F_SETFL, O_RDONLY|O_DIRECT)')" 1
+    assert_equal "$(count_calls statx "<$FILE>" 'STATX_DIOALIGN')" 1
+    first=$(calls io_submit | head -n 1)
+    assert_regex "$first" '^[0-9]+ +io_submit\(0x[0-9a-f]+, 8, \[.*\) = 8$'
+    assert_equal "$(grep -o "aio_fildes=[0-9]*<$FILE>" <<<"$first" | wc -l)" 8
+    assert_regex "$(calls io_getevents | head -n 1)" \
+        ', 0, 8, .*\{tv_sec=0, tv_nsec=0\}\) = [0-8]$'
+    assert_equal "$(count_calls pread64 "<$FILE>")" 0
+    assert_equal "$(count_calls read "<$FILE>")" 0
+}
+
+# misaligned UNIT: how many requests for $FILE in the log are not in multiples of
+# that.
+misaligned() {
+    calls io_submit "<$FILE>" | tr '{' '\n' | grep -F "<$FILE>" |
+        sed -nE 's/.*aio_buf=0x([0-9a-f]+), aio_nbytes=([0-9]+), aio_offset=([0-9]+).*/\1 \2 \3/p' |
+        while read -r buffer length offset; do
+            echo "$(((16#$buffer | length | offset) % $1))"
+        done | { echo any; cat; } | grep -cvxE 'any|0' || :
+}
+
+# job_of CHAPTER: the part of its source that does the job.
+job_of() {
+    sed -n '/^\/\* --- The job/,/^\/\* --- W/p' "$ROOT/chapters/$1/${1#*-}.c" |
+        sed '$d'
+}
+
+@test "the job is 08's, line for line, but for the alignment" {
+    run -1 diff <(job_of 08-io-submit) <(job_of 09-o-direct)
+    assert_equal "$(grep '^<' <<<"$output")" \
+        '<         .aio_nbytes = block->length - request->done,'
+    assert [ "$(grep -c '^>' <<<"$output")" -le 16 ]
+}
+
+@test "files of any size are read in multiples, and end where they end" {
+    need_strace
+    for bytes in 1 511 4097 65537 524287; do
+        FILE=$(make_file $bytes)
+        strace_calls io_submit "$BIN/09-o-direct" "$FILE"
+        assert_success
+        assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
+        assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
+        unit=$(fact alignment | sed -E 's/.*length ([0-9]+) .*/\1/')
+        assert [ "$(count_calls io_submit "<$FILE>")" -gt 0 ]
+        assert_equal "$(misaligned "$unit")" 0
+        assert [ "$(misaligned 1048576)" -gt 0 ]
+    done
+}
+
+@test "a short read is finished, from an aligned place on" {
+    need_strace
+    for bytes in $((4 << 20)) 524287; do
+        FILE=$(make_file $bytes)
+        strace_short io_submit "$BIN/09-o-direct" "$FILE"
+        assert_success
+        assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
+        assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
+        # Each block is submitted a second time, for its last page.
+        assert_equal "$(count_calls io_submit "<$FILE>" 'aio_nbytes=4096')" 16
+        assert_equal "$(misaligned 512)" 0
+    done
+}
+
+@test "a file that ends sooner than its size said is an error, no endless loop" {
+    stand_in
+    local short
+    short=$(make_file 4196)
+    run -1 --separate-stderr with_stand_in SIZE=5000 timeout 60 \
+        "$BIN/09-o-direct" "$short"
+    assert_equal "$stderr" "09-o-direct: reading $short at byte 0: the file ends\
+ sooner than its size said"
+}
+
+@test "each rule broken by one byte is EINVAL; kept, it reads" {
+    need_on ext2/ext3 xfs btrfs f2fs
+    run -0 "$BIN/09-o-direct" "$FILE"
+    assert_regex "$(row read 0 4096 0)" ' 4096$'
+    assert_regex "$(row read 1 4096 0)" ' -22 -EINVAL$'
+    assert_regex "$(row read 0 4095 0)" ' -22 -EINVAL$'
+    assert_regex "$(row read 0 4096 1)" ' -22 -EINVAL$'
+}
+
+@test "at an odd end: just that much fails, more is short; on from a multiple" {
+    need_on ext2/ext3 xfs btrfs f2fs
+    run -0 "$BIN/09-o-direct" "$FILE"
+    assert_regex "$(row read 0 4196 0)" ' -22 -EINVAL$'
+    assert_regex "$(row read 0 8192 0)" ' 4196$'
+    assert_regex "$(row read 4196 3996 4196)" ' -22 -EINVAL$'
+    assert_regex "$(row read 4096 4096 4096)" ' 4096$'
+}
+
+@test "a write that makes the file longer is done in submit, an overwrite is not" {
+    need_on ext2/ext3
+    slept=''
+    for _ in {1..20}; do
+        run -0 "$BIN/09-o-direct" "$FILE"
+        # Each time.
+        assert_regex "$(row write 0 65536 0 1)" '^[0-9]+ yes 65536$'
+        [[ $(row write 0 65536 0 1) == 0* ]] || slept=yes
+        if [[ $slept && $(row write 0 65536 0 2) == '0 no 65536' ]]; then
+            return 0
+        fi
+    done
+    fail "$output"
+}
+
+@test "a dirty page in the cache is written first, in submit" {
+    need_on ext2/ext3
+    for _ in {1..20}; do
+        run -0 "$BIN/09-o-direct" "$FILE"
+        [[ $(row read 0 4196 0) == 0* ]] || return 0
+    done
+    fail "$output"
+}
+
+@test "the alignment is statx's; where that can't tell, the logical block size" {
+    stand_in
+    run -0 with_stand_in TELL=nothing "$BIN/09-o-direct" "$FILE"
+    device=$(stat -c %d "$FILE")
+    device=/sys/dev/block/$((device >> 8 & 0xfff)):$((device & 0xff))
+    if size=$(cat "$device/queue/logical_block_size" \
+        "$device/../queue/logical_block_size" 2>/dev/null) || [[ $size ]]; then
+        assert_equal "$(fact alignment)" \
+            "memory $size, offset and length $size (logical block size)"
+    else
+        assert_equal "$(fact alignment)" \
+            'memory 4096, offset and length 4096 (a guess)'
+    fi
+    assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
+}
+
+@test "no O_DIRECT, said in either way: 77, with the reason" {
+    need_strace
+    # The scratch file; then FILE (the second call takes O_NONBLOCK off it).
+    for when in 1 3; do
+        run -77 --separate-stderr strace -o /dev/null -e signal=none \
+            -e inject=fcntl:error=EINVAL:when=$when "$BIN/09-o-direct" "$FILE"
+        assert_regex "$stderr" '^09-o-direct: .*: its file system has no O_DIRECT'
+        assert_regex "$stderr" 'TMPDIR says where scratch files go'
+        assert_equal "$output" ''
+    done
+    assert_regex "$stderr" "^09-o-direct: $FILE: "
+    stand_in
+    if grep -q STATX_DIOALIGN /usr/include/linux/stat.h; then
+        run -77 --separate-stderr with_stand_in TELL=none "$BIN/09-o-direct" \
+            "$FILE"
+        assert_regex "$stderr" 'has no O_DIRECT'
+    fi
+}
+
+@test "no scratch file is left" {
+    export TMPDIR=$BATS_TEST_TMPDIR/scratch
+    mkdir "$TMPDIR"
+    run -0 "$BIN/09-o-direct" "$FILE"
+    assert_equal "$(ls -A "$TMPDIR")" ''
+}

@@ -1,0 +1,301 @@
+#!/usr/bin/env bats
+# 10 · Sockets through io_submit: readiness as an event, and a server from it.
+
+# shellcheck disable=SC2030,SC2031 # $output is bats'.
+
+setup() {
+    load ../../common/test/helpers
+    load ../../common/test/server
+    needs 10-io-submit-poll
+}
+
+teardown() { server_kill; }
+
+# each TEST [ARGUMENTS]: the server's, with each of the three event sources.
+each() {
+    local with
+    for with in aio epoll poll; do
+        "$@" "$BIN/10-io-submit-poll" --serve 0 --with "$with"
+    done
+}
+
+# --- The request alone --------------------------------------------------------
+
+@test "a request completes once, and must be submitted again" {
+    run -0 --separate-stderr "$BIN/10-io-submit-poll"
+    assert_line --index 1 '  no event'
+    assert_line --index 3 --regexp '^  event: request 1, res 0x[0-9a-f]+: POLLIN'
+    assert_line --index 4 'Another byte:'
+    assert_line --index 5 '  no event'
+    assert_line --index 7 '  event: request 1, res 0x1: POLLIN'
+    assert_equal "$stderr" ''
+}
+
+@test "a request in flight keeps a closed socket open, until it is canceled" {
+    run -0 "$BIN/10-io-submit-poll"
+    assert_line --index 9 '  recv() at the other end: -1, EAGAIN'
+    assert_line --index 11 '  io_cancel(): -1, EINPROGRESS'
+    assert_line --index 12 '  event: request 2, res 0x0: nothing'
+    assert_line --index 13 '  recv() at the other end: 0, the end'
+}
+
+@test "strace: two sockets in one submit, and a cancel" {
+    need_strace
+    strace_calls io_submit,io_cancel "$BIN/10-io-submit-poll"
+    assert_success
+    run -0 calls io_submit
+    assert_line --index 0 --regexp ', 2, \[\{.*IOCB_CMD_POLL.*, \{.*POLL.*\]\) = 2$'
+    assert_equal "$(calls io_cancel | head -n 1 | grep -c EINPROGRESS)" 1
+}
+
+# --- The table ----------------------------------------------------------------
+
+# calls_for NAME: the line of the table.
+calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
+
+@test "system calls for each message, one client and eight" {
+    run -0 "$BIN/10-io-submit-poll"
+    assert_equal "$(calls_for aio)" '3.00 2.12'
+    assert_equal "$(calls_for 'aio, ring not read')" '4.00 2.25'
+    assert_equal "$(calls_for epoll)" '3.00 2.12'
+    assert_equal "$(calls_for poll)" '3.00 2.12'
+}
+
+# A line for each context: how many submits it saw, and how many waits. The first
+# is the minimal run's. Then aio, for one client and for eight, twenty rounds
+# each: a submit each, and the events are there. Then the same without the ring.
+@test "strace: io_getevents is not called when events wait in the ring" {
+    need_strace
+    strace_calls io_submit,io_getevents,io_destroy "$BIN/10-io-submit-poll"
+    assert_success
+    run -0 awk '
+        / io_submit\(/ { submits++ }
+        / io_getevents\(/ { waits++ }
+        / io_destroy\(/ {
+            print submits + 0, waits + 0
+            submits = waits = 0
+        }' "$STRACE_LOG"
+    assert_line --index 1 '20 0'
+    assert_line --index 2 '20 0'
+    assert_line --index 3 '20 20'
+    assert_line --index 4 '20 20'
+}
+
+# The kernel lets us write to the ring, and does not look at the magic itself.
+@test "strace: a ring with another magic is left alone" {
+    need_strace
+    cc -shared -fPIC -o "$BATS_TEST_TMPDIR/libmagic.so" -x c - <<'END'
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdarg.h>
+#include <sys/syscall.h>
+
+long syscall(long number, ...)
+{
+    long (*real)(long, ...) = (long (*)(long, ...))dlsym(RTLD_NEXT, "syscall");
+    va_list more;
+    long a[5];
+
+    va_start(more, number);
+    for (int i = 0; i < 5; i++)
+        a[i] = va_arg(more, long);
+    va_end(more);
+    long result = real(number, a[0], a[1], a[2], a[3], a[4]);
+    if (number == SYS_io_setup && result == 0)
+        (*(unsigned **)a[1])[4] ^= 1;
+    return result;
+}
+END
+    ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 \
+        strace_calls io_getevents -E LD_PRELOAD="$BATS_TEST_TMPDIR/libmagic.so" \
+        "$BIN/10-io-submit-poll"
+    assert_success
+    assert_equal "$(calls_for aio)" '4.00 2.25'
+}
+
+@test "the lines of code are those of the sources" {
+    run -0 "$BIN/10-io-submit-poll"
+    for file in events-aio events-epoll events-poll; do
+        code=$(perl -0777 -pe 's{/\*.*?\*/}{}gs; s/^\s*\n//gm' \
+            "$ROOT/chapters/10-io-submit-poll/$file.c" | wc -l)
+        assert_regex "$(fact 'lines of code')" "(^| )$code in $file.c"
+    done
+}
+
+# --- The server ---------------------------------------------------------------
+
+@test "1,000 connections in sequence" {
+    each echoes_in_sequence 1000
+}
+
+@test "200 connections at once" {
+    each echoes_at_once 200
+}
+
+@test "1 MiB through each of 20 connections at once, byte for byte" {
+    each echoes_bytes 20 $((1 << 20))
+}
+
+@test "a client that never reads stops being read from" {
+    each survives_who_never_reads
+}
+
+@test "a client that reads late gets it all" {
+    each echoes_to_who_reads_late
+}
+
+@test "a client that resets is lost, and nobody else" {
+    each survives_a_reset
+}
+
+@test "without a descriptor for the next client it goes on with the others" {
+    each survives_few_descriptors
+}
+
+# More than it has room for: those wait, as they do without a descriptor.
+@test "1,100 connections at once, of which 1,024 have room" {
+    ulimit -Sn 4096 2>/dev/null || skip "no more than $(ulimit -Hn) descriptors"
+    for with in aio epoll poll; do
+        server_start "$BIN/10-io-submit-poll" --serve 0 --with $with
+        PORT=$PORT client crowd 1100 1024
+        server_stop
+        assert_equal "$(fact connections)" 1100
+        assert_equal "$(fact lost)" 0
+        assert [ "$(fact pauses)" -gt 0 ]
+    done
+}
+
+@test "SIGINT and SIGTERM end it, with its counts" {
+    each stops_cleanly
+}
+
+@test "all of that without the ring" {
+    server=("$BIN/10-io-submit-poll" --serve 0 --no-ring)
+    echoes_in_sequence 100 "${server[@]}"
+    echoes_at_once 100 "${server[@]}"
+    echoes_bytes 5 $((1 << 20)) "${server[@]}"
+    survives_who_never_reads "${server[@]}"
+    survives_a_reset "${server[@]}"
+    stops_cleanly "${server[@]}"
+}
+
+# --- The server, under strace -------------------------------------------------
+
+# server_traced COMMAND...: server_start, and its calls go to a log. With -D the
+# server is our child, and strace is not.
+server_traced() {
+    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
+    server_start strace -D -f -o "$STRACE_LOG" -e signal=none "$@"
+}
+
+@test "strace: the server's count of system calls is right" {
+    need_strace
+    for with in aio epoll poll; do
+        server_traced "$BIN/10-io-submit-poll" --serve 0 --with $with
+        PORT=$PORT client at_once 20
+        server_stop
+        said=$(fact 'system calls')
+        run -0 awk '
+            / write\(1, "port:/ { on = 1; next }
+            / write\(1, "connections:/ { on = 0 }
+            on && $2 ~ /^(accept4|recvfrom|sendto|read|write|close|poll|io_|epoll_)/ {
+                n++
+            }
+            END { print n + 0 }' "$STRACE_LOG"
+        assert_equal "$output" "$said"
+        assert [ "$said" -gt 60 ]
+    done
+}
+
+# Every second send finds the socket not ready, though the source said it was.
+@test "strace: a send that finds no room is made again, and none can kill" {
+    need_strace
+    for with in aio epoll poll; do
+        server_traced -e inject=sendto:error=EAGAIN:when=1+2 \
+            "$BIN/10-io-submit-poll" --serve 0 --with $with
+        PORT=$PORT client in_sequence 20
+        server_stop
+        assert_equal "$(count_calls sendto EAGAIN)" 20
+        # Else the first client that has gone away would end it by SIGPIPE.
+        assert_equal "$(count_calls sendto MSG_NOSIGNAL)" 40
+        assert_equal "$(count_calls sendto)" 40
+    done
+}
+
+@test "strace: no descriptor left, and it does not ask over and over" {
+    need_strace
+    for with in aio epoll poll; do
+        server_traced bash -c 'ulimit -n 32; exec "$@"' bash \
+            "$BIN/10-io-submit-poll" --serve 0 --with $with
+        crowd_for_few
+        server_stop
+        assert [ "$(fact pauses)" -gt 0 ]
+        # Once before anybody closes, and once for each that does, at the most.
+        assert [ "$(fact pauses)" -le 51 ]
+        assert_equal "$(count_calls accept4 EMFILE)" "$(fact pauses)"
+    done
+}
+
+# The listener's and three clients' are in flight. Under AddressSanitizer this
+# also shows that none of them comes back to memory that is free.
+@test "strace: at the end each request in flight is canceled, and awaited" {
+    need_strace
+    server_traced "$BIN/10-io-submit-poll" --serve 0
+    for _ in 1 2 3; do
+        dial
+        echo hello >&"$fd"
+        read -r -u "$fd"
+    done
+    server_stop
+    run -0 calls io_cancel
+    assert_equal "${#lines[@]}" 4
+    assert_equal "$(grep -cE ' = -1 (EINPROGRESS|EINVAL) ' <<<"$output")" 4
+}
+
+# ping_pong N: one message at a time, so that the server waits for each.
+ping_pong() {
+    dial
+    for ((i = 0; i < $1; i++)); do
+        echo "number $i" >&"$fd"
+        read -r -u "$fd"
+    done
+}
+
+# Here the ring is empty when the server looks, so it must wait by a system call.
+# A busy machine may have the message there by then: once in twenty runs will do.
+@test "a server that waits for each message makes one call more with aio" {
+    for _ in {1..20}; do
+        found=()
+        for with in aio epoll poll; do
+            server_start "$BIN/10-io-submit-poll" --serve 0 --with $with
+            PORT=$PORT client ping_pong 100
+            server_stop
+            # The few for the connection, and for the end, round down.
+            found+=($(($(fact 'system calls') / 100)))
+        done
+        [[ ${found[*]} != '4 3 3' ]] || return 0
+    done
+    fail "aio, epoll, poll: ${found[*]}"
+}
+
+@test "what is too old, or refused, is told, with status 77" {
+    need_strace
+    run -77 --separate-stderr strace -o /dev/null -e signal=none \
+        -e inject=io_submit:error=EINVAL "$BIN/10-io-submit-poll"
+    assert_equal "$stderr" "10-io-submit-poll: IOCB_CMD_POLL: Invalid argument:\
+ it needs Linux 4.19 or later"
+    for serve in '' '--serve 0'; do
+        # shellcheck disable=SC2086 # none, or two
+        run -77 --separate-stderr strace -o /dev/null -e signal=none \
+            -e inject=io_setup:error=ENOSYS "$BIN/10-io-submit-poll" $serve
+        assert_regex "$stderr" 'this kernel has no Linux AIO'
+    done
+}
+
+@test "a port that is taken is an error" {
+    server_start "$BIN/10-io-submit-poll" --serve 0
+    run -1 --separate-stderr "$BIN/10-io-submit-poll" --serve "$PORT"
+    assert_equal "$stderr" "10-io-submit-poll: binding port $PORT of 127.0.0.1:\
+ Address already in use"
+    server_stop
+}
