@@ -15,6 +15,7 @@
 static char target[PATH_MAX];    /* What the caller called it, or its link. */
 static char temporary[PATH_MAX]; /* Empty: there is none to be removed. */
 static int folder;               /* Of both; to be synced at the end. */
+static mode_t mode; /* Of the file that is replaced, or else of a new one. */
 
 static void remove_temporary(void)
 {
@@ -33,15 +34,13 @@ static void remove_and_die(int number)
 
 /* A device or a FIFO keeps nothing that could be lost. O_NONBLOCK, since else
    open() of a FIFO would wait here for somebody to read it. */
-static FILE *open_directly(void)
+static int open_directly(void)
 {
     int fd = open(target, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
-    FILE *stream =
-        fd >= 0 && fcntl(fd, F_SETFL, 0) == 0 ? fdopen(fd, "w") : NULL;
 
-    if (!stream)
+    if (fd < 0 || fcntl(fd, F_SETFL, 0))
         err(1, "opening %s", target);
-    return stream;
+    return fd;
 }
 
 /* Sets `temporary` to a new file in the folder, and returns its descriptor. A
@@ -70,13 +69,14 @@ static int create_temporary(const char *path)
     return fd;
 }
 
-FILE *save_begin(const char *path)
+int save_open(const char *path)
 {
     char copy[PATH_MAX], name[PATH_MAX];
     struct stat there, out;
-    mode_t mask = umask(0), mode = 0666 & ~mask;
+    mode_t mask = umask(0);
 
     umask(mask);
+    mode = 0666 & ~mask;
     temporary[0] = '\0';
     if (strlen(path) >= sizeof(target))
         errx(1, "creating %s: %s", path, strerror(ENAMETOOLONG));
@@ -101,13 +101,46 @@ FILE *save_begin(const char *path)
         (int)sizeof(name))
         errx(1, "creating %s: %s", path, strerror(ENAMETOOLONG));
     int fd = create_temporary(name);
-    FILE *stream = fd < 0 ? NULL : fdopen(fd, "w");
+    if (fd < 0)
+        err(1, "creating %s", path);
+    return fd;
+}
+
+FILE *save_begin(const char *path)
+{
+    int fd = save_open(path);
+    FILE *stream = fdopen(fd, "w");
+
     if (!stream)
         err(1, "creating %s", path);
     /* mkostemp() makes it 0600. */
-    if (fchmod(fd, mode))
+    if (temporary[0] && fchmod(fd, mode))
         err(1, "setting the mode of %s", path);
     return stream;
+}
+
+/* Pass the name on to the file, which is closed. */
+static void take_name(bool sync)
+{
+    if (!temporary[0])
+        return; /* A device, a FIFO. */
+    if (rename(temporary, target))
+        err(1, "renaming %s to %s", temporary, target);
+    temporary[0] = '\0';
+
+    /* The name is safe once the folder is on the disk too. */
+    if ((sync && fsync(folder)) || close(folder))
+        err(1, "syncing the folder of %s", target);
+}
+
+void save_close(int fd, bool sync)
+{
+    /* EINVAL: a FIFO, or a device without a disk. */
+    if (sync && fsync(fd) && (temporary[0] || errno != EINVAL))
+        err(1, "syncing %s", target);
+    if (close(fd))
+        err(1, "closing %s", target);
+    take_name(sync);
 }
 
 void save_commit(FILE *stream)
@@ -119,13 +152,5 @@ void save_commit(FILE *stream)
         err(1, "writing %s", target);
     if (fclose(stream))
         err(1, "closing %s", target);
-    if (!temporary[0])
-        return; /* A device, a FIFO. */
-    if (rename(temporary, target))
-        err(1, "renaming %s to %s", temporary, target);
-    temporary[0] = '\0';
-
-    /* The name is safe once the folder is on the disk too. */
-    if (fsync(folder) || close(folder))
-        err(1, "syncing the folder of %s", target);
+    take_name(true);
 }

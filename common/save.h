@@ -6,6 +6,7 @@
 #ifndef SAVE_H
 #define SAVE_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 /**
@@ -23,5 +24,22 @@ FILE *save_begin(const char *path);
 
 /** Write it all to the disk and give it its name. Exits on errors. */
 void save_commit(FILE *stream);
+
+/**
+ * save_begin() for who writes through a descriptor. The mode of a regular file
+ * is 0600: what it shall be is for the caller to set before save_close().
+ *
+ * @return the descriptor, for writing; save_close() closes it.
+ */
+int save_open(const char *path);
+
+/**
+ * Give what save_open() opened its name. Exits on errors.
+ *
+ * @param fd    From save_open().
+ * @param sync  Write it all to the disk before, and the folder after. Without,
+ *              a crash of the machine, and nothing else, can still undo it.
+ */
+void save_close(int fd, bool sync);
 
 #endif

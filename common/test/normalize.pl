@@ -72,6 +72,22 @@ sub normalize {
         s/^ *\d+ \| /N | /mg;
         s/^(both rings, .*|[SC]Q ring, .*): \d+ bytes$/$1: N bytes/mg;
 
+        # How much a splice has moved when it has to wait is up to the kernel.
+        s/^( *\d+ +splice, pipe [^:\n]*? +)\d+( +bytes moved)$/$1N$2/mg;
+        s/^( *at the far end: )\d+(, still in the pipe: )\d+$/$1N$2N/mg;
+
+        # Completions that come together are taken together.
+        s/^((?:cold|warm) +N ms +)\d+( calls)/$1N$2/mg;
+        s/^(read and written of it: .*, in )\d+( calls)/$1N$2/mg;
+        s/^(pages cached before the cold copies: )\d+$/$1N/mg;
+        s/^(threads of the kernel's: )\d+$/$1N/mg;
+
+        # What a knob buys is up to the machine. How many calls it saves is a
+        # claim; but a poller that has to wait for a processor is waited for.
+        s/^((?:\d+ at a time|\+ [^:\n]*?) +)\d+ +[\d.]+( +[\d.]+) +[\d.]+$/$1N N$2 N/mg;
+        s/^(SQPOLL +)\d+(?: +[\d.]+){3}$/$1N N N N/mg;
+        s/^(IOPOLL ).*$/$1N/mg;
+
         # The columns that the numbers above stood in.
         s/[ ]+$//mg;
         s/(?<=\S)[ ]{2,}/ /g;

@@ -1,0 +1,357 @@
+/*
+ * 16 · A copy to trust
+ *
+ * Copies a file through one ring with a set number of buffers: while one is
+ * written, others are read. The destination gets its name when it is complete,
+ * and not before. Called without arguments, it copies the sample file to
+ * scratch files (demo.c), beside a loop of read(2) and write(2).
+ *
+ * Watch for: which of the two is quicker, cold and warm, and how many system
+ * calls each one makes.
+ *
+ * Build: cc -Icommon chapters/16-liburing-copy/{liburing-copy,demo}.c \
+ *           common/{args,save,scratch,why}.c \
+ *           -lz -luring -o 16-liburing-copy
+ *
+ * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
+ * Manual pages: io_uring_prep_read(3), io_uring_submit_and_wait(3), lseek(2),
+ * ftruncate(2), futimens(3), rename(2).
+ */
+#define _GNU_SOURCE /* SEEK_DATA, SEEK_HOLE */
+#include "args.h"
+#include "copy.h"
+#include "save.h"
+#include "why.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+unsigned depth = 3, block = 128;
+static unsigned synced;
+
+static const struct program program = {
+    .name = "16-liburing-copy",
+    .does = "Copies a file through io_uring, whole or not at all.",
+    .copies = true,
+    .knobs =
+        (const struct knob[]){
+            KNOB_NUMBER("depth", "buffers", &depth, 1, 256),
+            KNOB_NUMBER("block", "KiB in each", &block, 4, 16384),
+            KNOB_SWITCH("sync", "return when it is on the disk", &synced),
+            KNOB_NUMBER("rounds", "without SRC DST: of measuring", &rounds, 1,
+                        ROUNDS_MOST),
+            KNOB_END},
+};
+
+/* --- Progress, on stderr, if that is a terminal ---------------------------- */
+
+int64_t now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* Ten times a second are enough for any eye. */
+static void progress(struct copy *c, bool complete)
+{
+    static const char full[] = "##############################";
+    int64_t time = c->bar ? now() : 0;
+
+    if (!c->bar || (!complete && time - c->drawn < 100000000))
+        return;
+    c->drawn = time;
+    double seconds = (double)(time - c->began) / 1e9, mib = 1 << 20;
+    double at = (double)(c->stream ? (off_t)c->bytes : c->next);
+    double share = at / (double)c->size; /* Of size 0: infinite. */
+    fputc('\r', stderr);
+    if (complete || share <= 1)
+        fprintf(stderr, "%3.0f%% [%-30.*s] ", complete ? 100 : 100 * share,
+                complete ? 30 : (int)(30 * share), full);
+    fprintf(stderr, "%.1f MiB, %.1f MiB/s", (double)c->bytes / mib,
+            (double)c->bytes / mib / seconds);
+    if (!complete && share > 0 && share <= 1)
+        fprintf(stderr, ", %.0f s left", seconds / share - seconds);
+    fputs(complete ? "\033[K\n" : "\033[K", stderr); /* Clear the rest. */
+}
+
+/* --- What each buffer is to do --------------------------------------------- */
+
+/* errno is not set by completions: each carries its own error, negative. */
+__attribute__((noreturn)) static void failed(const struct copy *c, bool reading,
+                                             const struct slot *slot, int error)
+{
+    if (c->drawn > c->began)
+        fputc('\n', stderr); /* Below the bar. */
+    errno = error;
+    err(1, "%s %s at byte %jd", reading ? "reading" : "writing",
+        reading ? c->from : c->to, (intmax_t)slot->at);
+}
+
+/* SEEK_DATA and SEEK_HOLE: from `at`, where does the next one begin? */
+static off_t seek(const struct copy *c, off_t at, int what)
+{
+    off_t found = lseek(c->in, at, what);
+
+    if (found < 0 && errno != ENXIO)
+        err(1, "looking for holes in %s", c->from);
+    return found;
+}
+
+/* Give the slot a block of its own, or say that there is none left. Holes are
+   left out: never read, never written. */
+static bool claim(struct copy *c, struct slot *slot)
+{
+    if (!c->stream && c->next == c->data_ends && c->next < c->eof) {
+        /* The size is looked up first. What a growing file gains after that
+           is either found as data, or not copied at all. */
+        off_t size = seek(c, 0, SEEK_END);
+        off_t data = seek(c, c->next, SEEK_DATA);
+        if (data < 0 && size < c->eof) /* ENXIO: no more data. */
+            c->eof = size;
+        c->next = data < 0 ? c->eof : data;
+        c->data_ends = data < 0 ? c->eof : seek(c, data, SEEK_HOLE);
+        if (c->data_ends < 0) /* The file was cut since. */
+            c->data_ends = c->eof = c->next;
+    }
+    if (c->next >= c->eof)
+        return false;
+
+    slot->at = c->next;
+    slot->end = c->next + (off_t)block * 1024;
+    /* A stream has one position, and of two reads in flight either may be the
+       first to move it. So one slot does all the work, in order. */
+    if (c->stream || slot->end > c->data_ends)
+        slot->end = c->data_ends;
+    c->next = slot->end;
+    return true;
+}
+
+/* A slot with bytes in its buffer writes them; an empty one reads. */
+static void queue(struct copy *c, struct slot *slot)
+{
+    /* Never NULL: the queue has room for one request of each slot. */
+    struct io_uring_sqe *sqe = io_uring_get_sqe(c->ring);
+    uint64_t offset = c->stream ? (uint64_t)-1 : (uint64_t)slot->at;
+    off_t want = slot->end - slot->at;
+
+    if (want > (off_t)block * 1024)
+        want = (off_t)block * 1024;
+    if (slot->first < slot->last)
+        io_uring_prep_write(sqe, c->out, slot->data + slot->first,
+                            slot->last - slot->first, offset);
+    else
+        io_uring_prep_read(sqe, c->in, slot->data, (unsigned)want, offset);
+    io_uring_sqe_set_data(sqe, slot);
+    slot->in_flight = true;
+    if (++c->in_flight > c->most_in_flight)
+        c->most_in_flight = c->in_flight;
+}
+
+static void complete(struct copy *c, const struct io_uring_cqe *cqe)
+{
+    struct slot *slot = io_uring_cqe_get_data(cqe);
+    bool reading = slot->first == slot->last;
+
+    slot->in_flight = false;
+    c->in_flight--;
+    if (cqe->res == -EINTR || cqe->res == -EAGAIN)
+        return; /* Nothing was done. fill() asks again. */
+    if (cqe->res < 0)
+        failed(c, reading, slot, -cqe->res);
+
+    unsigned n = (unsigned)cqe->res;
+    if (reading && n > 0) {
+        /* Short or not: these are written, then fill() asks for the rest. */
+        slot->first = 0;
+        slot->last = n;
+    } else if (reading) {
+        /* The end of the file. No stat() knows better: files in /proc say that
+           they are empty, and others may be cut while we read. */
+        slot->end = slot->at;
+        if (slot->at < c->eof)
+            c->eof = slot->at;
+    } else if (n == 0) {
+        failed(c, reading, slot, EIO); /* Else this could go on for ever. */
+    } else {
+        slot->first += n; /* After a short write some are left. */
+        slot->at += n;
+        c->bytes += n;
+    }
+}
+
+/* --- The ring -------------------------------------------------------------- */
+
+static void fill(struct copy *c)
+{
+    for (struct slot *slot = c->slots; slot < c->slots + depth; slot++)
+        if (!slot->in_flight && (slot->at < slot->end || claim(c, slot)))
+            queue(c, slot);
+}
+
+/* Submit what is queued and wait for a completion, in one system call. */
+static void submit_and_wait(struct copy *c)
+{
+    int result = io_uring_submit_and_wait(c->ring, 1);
+
+    c->enters++;
+    if (result >= 0 || result == -EINTR)
+        return; /* What was not taken stays queued, for the next round. */
+    /* No room in the kernel: it passes when something completes (chapter 13). */
+    if ((result == -EAGAIN || result == -EBUSY) &&
+        c->in_flight > io_uring_sq_ready(c->ring))
+        return;
+    errno = -result;
+    err(1, "submitting reads and writes");
+}
+
+static void reap(struct copy *c)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+
+    io_uring_for_each_cqe(c->ring, head, cqe)
+    {
+        complete(c, cqe);
+        n++;
+    }
+    io_uring_cq_advance(c->ring, n);
+}
+
+/* Can both be read and written at any offset? Else, from start to end. */
+static bool is_stream(struct copy *c)
+{
+    struct stat in, out;
+
+    if (fstat(c->in, &in) || fstat(c->out, &out))
+        err(1, "asking what %s and %s are", c->from, c->to);
+    c->size = S_ISREG(in.st_mode) ? in.st_size : 0;
+    /* Size 0: empty, or in /proc. A file system that knows no SEEK_DATA (EINVAL)
+       is one of that kind too. */
+    return c->size == 0 || !S_ISREG(out.st_mode) ||
+           (lseek(c->in, 0, SEEK_DATA) < 0 && errno == EINVAL);
+}
+
+void copy_all(struct copy *c)
+{
+    size_t bytes = (size_t)block * 1024;
+    char *memory = mmap(NULL, depth * bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    c->slots = calloc(depth, sizeof(*c->slots));
+    if (memory == MAP_FAILED || !c->slots)
+        err(1, "allocating %u buffers of %u KiB", depth, block);
+    for (unsigned i = 0; i < depth; i++)
+        c->slots[i].data = memory + i * bytes;
+    c->stream = is_stream(c);
+    c->eof = INT64_MAX;
+    c->data_ends = c->stream ? INT64_MAX : 0;
+    c->began = c->drawn = now();
+    /* Read further ahead (chapter 03). Advice may be refused: no matter. */
+    posix_fadvise(c->in, 0, 0, POSIX_FADV_SEQUENTIAL);
+
+    for (fill(c); c->in_flight > 0; fill(c)) {
+        submit_and_wait(c);
+        reap(c);
+        progress(c, false);
+    }
+    if (!c->stream) {
+        /* What ends in a hole was never written up to its end. What was cut
+           after we had read it was. */
+        off_t size = seek(c, 0, SEEK_END);
+        if (ftruncate(c->out, size < c->eof ? size : c->eof))
+            err(1, "setting the size of %s", c->to);
+    }
+    progress(c, true);
+    free(c->slots);
+    munmap(memory, depth * bytes);
+}
+
+/* --- The command ----------------------------------------------------------- */
+
+/* Refuse before anything is touched. */
+static void refuse(const char *from, const struct stat *in, const char *to)
+{
+    size_t length = strlen(to);
+    struct stat out;
+
+    if (S_ISDIR(in->st_mode))
+        errx(1, "copying %s: it is a directory", from);
+    if (stat(to, &out)) {
+        if (length == 0 || to[length - 1] == '/')
+            errx(1, "creating '%s': that is no name of a file", to);
+        return;
+    }
+    /* Names say nothing: links, and paths with .. in them, lead here too. */
+    if (in->st_dev == out.st_dev && in->st_ino == out.st_ino)
+        errx(1, "%s and %s are the same file", from, to);
+    if (S_ISDIR(out.st_mode))
+        errx(1, "replacing %s: it is a directory", to);
+}
+
+/* Mode and times are those of the source. If the source has changed since we
+   began, the copy is seen to be older. */
+static void keep(const struct copy *c, const struct stat *in)
+{
+    mode_t mask = umask(0);
+
+    umask(mask);
+    /* A FIFO's mode says nothing about what came out of it. And no set-user-ID:
+       that would be ours, and not the owner's. */
+    mode_t mode = S_ISREG(in->st_mode) ? in->st_mode & 0777 : 0666 & ~mask;
+    if (fchmod(c->out, mode))
+        err(1, "setting the mode of %s", c->to);
+    if (S_ISREG(in->st_mode) &&
+        futimens(c->out, (struct timespec[]){in->st_atim, in->st_mtim}))
+        err(1, "setting the times of %s", c->to);
+}
+
+static void copy_file(const char *from, const char *to, struct io_uring *ring)
+{
+    struct copy c = {.from = from, .to = to, .ring = ring};
+    struct stat in, out;
+
+    c.in = open(from, O_RDONLY | O_CLOEXEC);
+    if (c.in < 0 || fstat(c.in, &in))
+        err(1, "opening %s", from);
+    refuse(from, &in, to);
+    /* Another name in the same folder, or the device itself: chapter 02, and
+       common/save.c. From here on Ctrl-C and errors remove what is half done. */
+    c.out = save_open(to);
+    if (fstat(c.out, &out))
+        err(1, "asking what %s is", to);
+    c.bar = isatty(STDERR_FILENO);
+    copy_all(&c);
+    if (S_ISREG(out.st_mode))
+        keep(&c, &in);
+    save_close(c.out, synced);
+    if (close(c.in))
+        err(1, "closing %s", from);
+}
+
+int main(int argc, char **argv)
+{
+    struct args args = args_parse(argc, argv, &program);
+    struct io_uring ring;
+
+    int result = io_uring_queue_init(depth, &ring, 0);
+    if (result < 0)
+        uring_refused(-result);
+    if (!(ring.features & IORING_FEAT_RW_CUR_POS))
+        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
+    if (args.destination && !args.check)
+        copy_file(args.file, args.destination, &ring);
+    else if (!args.check)
+        demonstrate(args.file, &ring);
+    io_uring_queue_exit(&ring);
+    return 0;
+}
