@@ -50,7 +50,8 @@ static size_t sqes_count;
 static void cut_sqes(struct io_uring_sqe *sqe, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (sqe[i].opcode == IORING_OP_READ)
+        if (sqe[i].opcode == IORING_OP_READ ||
+            sqe[i].opcode == IORING_OP_READ_FIXED)
             sqe[i].len = (unsigned)cut(sqe[i].len);
 }
 
