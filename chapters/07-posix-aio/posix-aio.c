@@ -132,7 +132,7 @@ static struct sight look(long call)
 
 static void nap(int naps, const char *waiting_for)
 {
-    if (naps == 10000) /* A thread could not be started, say. */
+    if (naps == 500) /* A thread could not be started, say. */
         errx(1, "waiting for %s: there are too few", waiting_for);
     nanosleep(&(struct timespec){.tv_nsec = 1000 * 1000}, NULL);
 }
