@@ -49,10 +49,9 @@ static const struct program program = {
     .does = "Links requests in a ring, and replaces a file with one chain.",
     .knobs =
         (const struct knob[]){
-            KNOB_SWITCH("fsync", "replace with an fsync of its own, unsafely",
+            KNOB_SWITCH("fsync", "give the sync an entry of its own, unsafely",
                         &own_fsync),
-            KNOB_WORD("break", "what fails (fsync: with --fsync)", &to_break,
-                      breakable),
+            KNOB_WORD("break", "what fails", &to_break, breakable),
             KNOB_SWITCH("keep", "leave the replaced file", &keep), KNOB_END},
 };
 
