@@ -292,6 +292,19 @@ ping_pong() {
     done
 }
 
+# Whom it can't accept waits, although there is no connection that could close.
+@test "strace: without a descriptor for the first client it tries again" {
+    need_strace
+    for with in aio epoll poll; do
+        server_traced -e inject=accept4:error=ENFILE:when=1..3 \
+            "$BIN/10-io-submit-poll" --serve 0 --with $with
+        PORT=$PORT client in_sequence 1
+        server_stop
+        assert_equal "$(count_calls accept4 ENFILE)" 3
+        assert_equal "$(fact connections)" 1
+    done
+}
+
 @test "a port that is taken is an error" {
     server_start "$BIN/10-io-submit-poll" --serve 0
     run -1 --separate-stderr "$BIN/10-io-submit-poll" --serve "$PORT"
