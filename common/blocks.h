@@ -77,8 +77,8 @@ long blocks_pages(const struct blocks *blocks);
 void blocks_announce(const struct blocks *blocks);
 
 /**
- * Have the blocks read into memory of the caller's instead, of a kind that
- * malloc() does not give: shared between processes, say.
+ * Have the blocks read into the caller's memory instead, of a kind that malloc()
+ * does not give: shared between processes, say.
  *
  * @param blocks  The job, nothing read yet.
  * @param memory  Room for `count` full blocks, aligned to a page. It stays the

@@ -13,7 +13,8 @@
  *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
  *           -lz -o 08-io-submit
  *
- * Needs: Linux 4.18 for fsync through io_submit(2); 2.6 for the rest; glibc 2.32.
+ * Needs: Linux 4.18 for fsync through io_submit(2), 2.6 for the rest; glibc
+ * 2.32.
  * Manual pages: io_setup(2), io_submit(2), io_getevents(2), io_destroy(2).
  */
 #define _GNU_SOURCE /* strerrorname_np() */
@@ -138,9 +139,7 @@ static unsigned collect(aio_context_t context, long least,
         struct request *request = &requests[i];
         int64_t res = events[k].res;
 
-        /* What read() would have returned comes in res, but for one thing:
-           errno is a matter of system calls, and this is none. An error is
-           the number itself, negative. */
+        /* A count of bytes, as from read(), or -errno. */
         if (res == -EINTR)
             res = 0; /* A signal came before a byte did. */
         else if (res <= 0)
@@ -273,7 +272,8 @@ static void submit_a_bad_one(aio_context_t context, const struct blocks *blocks)
     taken = io_submit(context, 2, &iocbs[1]);
     if (taken != -1 || errno != EBADF)
         err(1, "submitting a bad read: %d taken, and not EBADF", taken);
-    printf("the other two: %d, errno %s\n", taken, strerrorname_np(errno));
+    printf("the bad one first, then the third: %d, errno %s\n", taken,
+           strerrorname_np(errno));
 
     taken = io_submit(context, 1, &iocbs[2]);
     printf("the third alone: %d taken\n", taken);

@@ -68,7 +68,7 @@ setup() {
 @test "mistakes: a bad iocb ends the batch, a failed read is told in res" {
     run -0 "$BIN/08-io-submit" "$FILE"
     assert_line 'three reads, the second with descriptor -1: 1 taken'
-    assert_line 'the other two: -1, errno EBADF'
+    assert_line 'the bad one first, then the third: -1, errno EBADF'
     assert_line 'the third alone: 1 taken'
     assert_line 'a read into memory that may not be written: res -14, -EFAULT'
 }

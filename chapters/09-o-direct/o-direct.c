@@ -1,9 +1,9 @@
 /*
  * 09 · O_DIRECT
  *
- * Reads the eight blocks through Linux AIO as chapter 08 does, but past the page
- * cache: with O_DIRECT. Then writes to a scratch file, breaks each of the rules
- * that O_DIRECT brings with it, and reads at the end of a file.
+ * Reads the eight blocks through Linux AIO as chapter 08 does, but past the
+ * page cache: with O_DIRECT. Then writes to a scratch file, breaks each of the
+ * rules that O_DIRECT brings with it, and reads at the end of a file.
  *
  * Watch for: now io_submit(2) returns before the reads are complete. No page is
  * in the cache afterwards, so the second pass goes to the disk again. And a
@@ -13,8 +13,8 @@
  *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
  *           -lz -o 09-o-direct
  *
- * Needs: Linux 2.6 and a file system with O_DIRECT; 6.1 to be told the alignment,
- * and that one's headers to build; glibc 2.32.
+ * Needs: Linux 2.6 and a file system with O_DIRECT; 6.1 to be told the
+ * alignment, and that one's headers to build; glibc 2.32.
  * Manual pages: open(2) on O_DIRECT, statx(2), fcntl(2), io_submit(2).
  */
 #define _GNU_SOURCE /* O_DIRECT, statx(), strerrorname_np() */
@@ -90,7 +90,7 @@ static unsigned logical_block_size(const struct statx *file)
     static const char *const queues[] = {"queue", "../queue"};
     unsigned size = 0;
 
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < 2 && size == 0; i++) {
         char path[80];
         snprintf(path, sizeof(path),
                  "/sys/dev/block/%u:%u/%s/logical_block_size",
@@ -120,23 +120,26 @@ static struct alignment ask_alignment(int fd, const char *path)
     return (struct alignment){PIECE, PIECE, "a guess"};
 }
 
-/* From here on the descriptor is as if opened with O_DIRECT. */
-static struct alignment go_direct(int fd, const char *path)
+/* From here on the file is as if opened with O_DIRECT. F_SETFL sets all flags
+   at once: those that are there must be given again. */
+static struct alignment go_direct(int fd, const char *path, const char *hint)
 {
     struct alignment align = {0};
+    int flags = fcntl(fd, F_GETFL);
 
-    if (fcntl(fd, F_SETFL, O_DIRECT) == 0)
+    if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_DIRECT) == 0)
         align = ask_alignment(fd, path);
     else if (errno != EINVAL)
         err(1, "setting O_DIRECT on %s", path);
     if (align.file == 0) /* statx() says 0 where it would not be direct. */
         cannot_show("%s: its file system has no O_DIRECT for it.\n"
-                    "ext4 and XFS have; TMPDIR says where scratch files go",
-                    path);
-    if (align.file > PIECE || align.memory > PIECE)
+                    "ext4 and XFS have; %s",
+                    path, hint);
+    unsigned most = align.file > align.memory ? align.file : align.memory;
+    if (most > PIECE)
         cannot_show("%s: O_DIRECT wants multiples of %u bytes, and this "
                     "program can do %d",
-                    path, align.file, PIECE);
+                    path, most, PIECE);
     return align;
 }
 
@@ -220,9 +223,7 @@ static unsigned collect(aio_context_t context, long least,
         struct request *request = &requests[i];
         int64_t res = events[k].res;
 
-        /* What read() would have returned comes in res, but for one thing:
-           errno is a matter of system calls, and this is none. An error is
-           the number itself, negative. */
+        /* A count of bytes, as from read(), or -errno. */
         if (res == -EINTR)
             res = 0; /* A signal came before a byte did. */
         else if (res <= 0)
@@ -285,9 +286,9 @@ static void read_all(aio_context_t context, const struct blocks *blocks,
 static unsigned char _Alignas(PIECE) memory[16 * PIECE];
 
 /* One request between the file at `offset` and the memory at `to`, and a line
-   on what became of it. */
-static void transfer(aio_context_t context, int fd, uint16_t opcode,
-                     size_t offset, size_t length, size_t to)
+   on what became of it. Returns its res. */
+static int64_t transfer(aio_context_t context, int fd, uint16_t opcode,
+                        size_t offset, size_t length, size_t to)
 {
     struct iocb iocb = {
         .aio_lio_opcode = opcode,
@@ -311,15 +312,13 @@ static void transfer(aio_context_t context, int fd, uint16_t opcode,
         n = io_getevents(context, 1, 1, &event, NULL);
     if (n < 0)
         err(1, "waiting for the scratch file");
-    if (write && event.res != (int64_t)length)
-        errx(1, "writing the scratch file: %s",
-             event.res < 0 ? strerror((int)-event.res) : "a short write");
     printf("%-5s%8zu%8zu%8zu%8ld  %-7s%8" PRId64, write ? "write" : "read",
            offset, length, to, sleeps, complete ? "yes" : "no",
            (int64_t)event.res);
     if (event.res < 0)
         printf(" -%s", strerrorname_np((int)-event.res));
     putchar('\n');
+    return event.res;
 }
 
 static void set_size(int fd, off_t size)
@@ -333,11 +332,14 @@ static void use_scratch(aio_context_t context, int fd)
 {
     const uint16_t write = IOCB_CMD_PWRITE, read = IOCB_CMD_PREAD;
     const size_t end = PIECE + 100; /* No multiple of anything. */
+    int64_t res = 0;
 
     puts("\n       offset  length  memory  sleeps  complete    res");
     puts("the same write twice:");
-    transfer(context, fd, write, 0, sizeof(memory), 0);
-    transfer(context, fd, write, 0, sizeof(memory), 0);
+    for (int i = 0; i < 2; i++)
+        res += transfer(context, fd, write, 0, sizeof(memory), 0);
+    if (res != 2 * sizeof(memory))
+        errx(1, "writing the scratch file failed, as res says");
 
     puts("one byte off:");
     transfer(context, fd, read, 0, PIECE, 0);
@@ -367,10 +369,10 @@ int main(int argc, char **argv)
     if (io_setup(args.count, &context)) /* Room for all the blocks at once. */
         aio_refused(errno);
     int scratch = scratch_open(0);
-    go_direct(scratch, scratch_folder());
+    go_direct(scratch, scratch_folder(), "TMPDIR says where scratch files go");
     if (!args.check) {
         blocks_open(&blocks, &args);
-        alignment = go_direct(blocks.fd, blocks.path);
+        alignment = go_direct(blocks.fd, blocks.path, "copy the file to one");
         struct timeline *one = timeline_new("at once", blocks.count);
         struct timeline *many = timeline_new("singly", blocks.count);
 

@@ -25,8 +25,8 @@ need_on() {
 }
 
 # stand_in: a library that steps between the program and the kernel. With
-# TELL=nothing, statx() tells no alignment, with TELL=none it says that there is no
-# O_DIRECT. fstat() adds SIZE to the size of a file.
+# TELL=nothing, statx() tells no alignment; with TELL=none it says that there is
+# no O_DIRECT, with TELL=large that memory must be aligned to 8192. fstat() adds SIZE to the size of a file.
 stand_in() {
     cc -shared -fPIC -o "$BATS_TEST_TMPDIR/libstandin.so" -x c - <<'END'
 #define _GNU_SOURCE
@@ -47,6 +47,10 @@ int statx(int fd, const char *path, int flags, unsigned mask, struct statx *to)
     if (tell && strcmp(tell, "none") == 0) {
         to->stx_mask |= STATX_DIOALIGN;
         to->stx_dio_mem_align = to->stx_dio_offset_align = 0;
+    }
+    if (tell && strcmp(tell, "large") == 0) {
+        to->stx_mask |= STATX_DIOALIGN;
+        to->stx_dio_mem_align = 8192;
     }
 #endif
     return result;
@@ -113,7 +117,7 @@ with_stand_in() {
     strace_calls fcntl,statx,io_submit,io_getevents,pread64,read \
         "$BIN/09-o-direct" "$FILE"
     assert_success
-    assert_equal "$(count_calls fcntl "<$FILE>" 'F_SETFL, O_RDONLY|O_DIRECT)')" 1
+    assert_equal "$(count_calls fcntl "<$FILE>" 'F_SETFL, O_RDONLY|O_DIRECT')" 1
     assert_equal "$(count_calls statx "<$FILE>" 'STATX_DIOALIGN')" 1
     first=$(calls io_submit | head -n 1)
     assert_regex "$first" '^[0-9]+ +io_submit\(0x[0-9a-f]+, 8, \[.*\) = 8$'
@@ -246,12 +250,16 @@ job_of() {
 
 @test "no O_DIRECT, said in either way: 77, with the reason" {
     need_strace
-    # The scratch file; then FILE (the second call takes O_NONBLOCK off it).
-    for when in 1 3; do
+    # F_SETFL on the scratch file; then on FILE (the third call takes O_NONBLOCK
+    # off it).
+    for when in 2 5; do
         run -77 --separate-stderr strace -o /dev/null -e signal=none \
             -e inject=fcntl:error=EINVAL:when=$when "$BIN/09-o-direct" "$FILE"
         assert_regex "$stderr" '^09-o-direct: .*: its file system has no O_DIRECT'
-        assert_regex "$stderr" 'TMPDIR says where scratch files go'
+        case $when in
+            2) assert_regex "$stderr" 'TMPDIR says where scratch files go' ;;
+            5) assert_regex "$stderr" 'copy the file to one' ;;
+        esac
         assert_equal "$output" ''
     done
     assert_regex "$stderr" "^09-o-direct: $FILE: "
@@ -260,6 +268,9 @@ job_of() {
         run -77 --separate-stderr with_stand_in TELL=none "$BIN/09-o-direct" \
             "$FILE"
         assert_regex "$stderr" 'has no O_DIRECT'
+        run -77 --separate-stderr with_stand_in TELL=large "$BIN/09-o-direct" \
+            "$FILE"
+        assert_regex "$stderr" 'wants multiples of 8192 bytes'
     fi
 }
 

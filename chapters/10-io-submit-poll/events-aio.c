@@ -118,6 +118,7 @@ struct request {
     bool in_flight;
 };
 
+/* Room for twice as many: those that were canceled come back as well. */
 static struct iocb *due[2 * WATCHES_MOST];
 static unsigned due_count, in_flight;
 
@@ -152,9 +153,7 @@ static void cancel(struct request *request)
 
 static void aio_change(struct watch *watch, short want)
 {
-    watch->want = want; /* It is read when the request is submitted. */
-    if (watch->request->in_flight)
-        cancel(watch->request);
+    watch->want = want; /* Its request is due, and will be submitted with it. */
 }
 
 /* The request must not be freed here, and must not be left alone: as long as
@@ -168,6 +167,7 @@ static void aio_remove(struct watch *watch)
 
 static void submit_due(void)
 {
+    static bool works; /* A submit has been taken: the kernel has this. */
     unsigned n = 0, done = 0;
 
     for (unsigned i = 0; i < due_count; i++) {
@@ -181,18 +181,16 @@ static void submit_due(void)
     }
     while (done < n) {
         int taken = COUNTED(io_submit(context, n - done, due + done));
-        /* The context is full, with requests that are on their way back: the
-           next events make room. */
-        if (taken < 0 && errno == EAGAIN && in_flight > 0)
-            break;
+        if (taken < 0 && works)
+            err(1, "submitting poll requests");
         if (taken < 0)
             poll_refused();
+        works = true;
         for (int k = 0; k < taken; k++)
             ((struct request *)due[done++])->in_flight = true;
         in_flight += (unsigned)taken;
     }
-    due_count = n - done;
-    memmove(due, due + done, due_count * sizeof(*due));
+    due_count = 0;
 }
 
 static unsigned aio_wait(struct watch **ready)

@@ -1,6 +1,6 @@
 /*
  * An event source: what the server knows of aio, epoll and poll. It says which
- * descriptor of the server's is ready, over and over for as long as it is:
+ * of the server's descriptors is ready, over and over for as long as it is:
  * level-triggered, as poll(2) is.
  */
 #ifndef EVENTS_H
@@ -23,6 +23,7 @@ struct events {
     const char *name;
     void (*open)(void);
     void (*add)(struct watch *watch);
+    /* Called from the watch's ready() only. */
     void (*change)(struct watch *watch, short want);
     /* Once this returns the owner may close the descriptor, and free the
        watch: nothing will be heard of it again. */

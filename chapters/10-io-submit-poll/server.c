@@ -154,9 +154,10 @@ static void listener_ready(struct watch *watch)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-        if (counts.open == 0)
-            err(1, "accepting, with no connection left to close");
-        pause_accepting();
+        if (counts.open > 0)
+            pause_accepting();
+        else /* None to close, and nobody is kept waiting: try again soon. */
+            COUNTED(poll(NULL, 0, 10));
         break;
     case EAGAIN:
     case EINTR:
@@ -198,9 +199,8 @@ static void listen_on(unsigned port)
 
 /* --- Signals ------------------------------------------------------------- */
 
-/* A signalfd would do for epoll and poll. A poll request sleeps on through the
-   signal: the kernel thread that wakes up for it looks for signals of its own.
-   So a handler writes to an eventfd, which wakes all three. */
+/* A handler writes to an eventfd, and that wakes all three sources. (A signalfd
+   would not wake aio: the chapter's page says why.) */
 static void on_signal(int signal)
 {
     int before = errno;

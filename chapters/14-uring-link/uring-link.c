@@ -49,9 +49,9 @@ static const struct program program = {
     .does = "Links requests in a ring, and replaces a file with one chain.",
     .knobs =
         (const struct knob[]){
-            KNOB_SWITCH("fsync", "replace with an fsync of its own, unsafely",
+            KNOB_SWITCH("fsync", "give the sync an entry of its own, unsafely",
                         &own_fsync),
-            KNOB_WORD("break", "what fails in it", &to_break, breakable),
+            KNOB_WORD("break", "what fails", &to_break, breakable),
             KNOB_SWITCH("keep", "leave the replaced file", &keep), KNOB_END},
 };
 
@@ -216,7 +216,8 @@ static void run_with_pipe(const char *title, struct step *steps, unsigned first,
 static void print_pages(int fd)
 {
     uint64_t whole_file[2] = {0}, counts[5]; /* cached, dirty, writeback, ... */
-    long cachestat = SYS_io_uring_setup + 26;
+    /* New calls have the same distance from each other everywhere. */
+    const long cachestat = SYS_io_uring_setup + 26;
 
     if (syscall(cachestat, fd, whole_file, counts, 0))
         puts("pages to write: unknown");
@@ -313,8 +314,8 @@ static void clean_up(void)
     }
 }
 
-/* With an opcode that the kernel does not know, all of the chain would be
-   canceled. So ask first. */
+/* A chain with an opcode that the kernel does not know is canceled, or done up
+   to there. So ask first. */
 static bool can_rename(void)
 {
     enum { OPS = IORING_OP_RENAMEAT + 1 };
@@ -425,7 +426,8 @@ static void replace_a_file(void)
     snprintf(path, sizeof(path), "%s/file", folder);
     int folder_fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
-    if (folder_fd < 0 || fd < 0 || ftruncate(fd, LIMIT) || close(fd))
+    if (folder_fd < 0 || fd < 0 || ftruncate(fd, LIMIT) ||
+        pwrite(fd, "old", 3, 0) != 3 || close(fd))
         err(1, "creating %s", path); /* The old file. */
 
     in_ring = can_rename();

@@ -63,10 +63,15 @@ sub normalize {
         s/^(alignment: ).*/$1N/mg;
         s/^((?:read|write)(?: +\d+){3}) +\d+ +(?:yes|no) /$1 N N /mg;
 
+        # So are the requests in flight at once, where a submit does not wait.
+        s/^(singly (?:.*\n)*?most in flight: )\d+((?:\n.*){4}: fewer than)/$1N$2/mg;
+
         # How many of glibc's threads get to work at once is up to the scheduler,
-        # and how many idle ones it keeps. With one descriptor, one is a claim.
+        # how many idle ones it keeps, and how many are done before main goes on.
+        # With one descriptor, one at once is a claim.
         s/^(many fds (?:.*\n)*?most in flight: )\d+$/$1N/mg;
         s/^((?:one fd|many fds) (?:.*\n)*?threads: )\d+$/$1N/mg;
+        s/^((?:one fd|many fds) (?:.*\n)*?submit returned: ).*$/$1N/mg;
 
         # Where the kernel puts the fields of a ring is its own affair.
         s/^ *\d+ \| /N | /mg;
