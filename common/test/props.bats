@@ -197,3 +197,46 @@ on_terminal() {
         assert_equal "$(ls -A "${target%/*}")" sample
     done
 }
+
+# One thread works until it has had 5 ms of a processor by its own clock, then
+# waits, so that it is still there to be asked.
+@test "the processor time of the process has that of every thread in it" {
+    cc -I"$ROOT/common" -x c -o "$BATS_TEST_TMPDIR/cost" - "$ROOT/common/cost.c" \
+        -pthread <<'END'
+#define _GNU_SOURCE
+#include "cost.h"
+#include <pthread.h>
+#include <stdio.h>
+#include <time.h>
+
+static pthread_barrier_t worked, asked;
+
+static void *work(void *unused)
+{
+    struct timespec t;
+    do
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    while (t.tv_sec == 0 && t.tv_nsec < 5000000);
+    pthread_barrier_wait(&worked);
+    pthread_barrier_wait(&asked);
+    return unused;
+}
+
+int main(void)
+{
+    pthread_t thread;
+    unsigned before, after;
+    pthread_barrier_init(&worked, NULL, 2);
+    pthread_barrier_init(&asked, NULL, 2);
+    double from = cost_processors(&before);
+    pthread_create(&thread, NULL, work, NULL);
+    pthread_barrier_wait(&worked);
+    double to = cost_processors(&after);
+    pthread_barrier_wait(&asked);
+    pthread_join(thread, NULL);
+    return printf("%u %u %s\n", before, after, to - from >= 0.005 ? "all" : "") < 0;
+}
+END
+    run -0 "$BATS_TEST_TMPDIR/cost"
+    assert_output '1 2 all'
+}
