@@ -190,11 +190,9 @@ static void complete(struct copy *c, const struct io_uring_cqe *cqe)
 
 static void fill(struct copy *c)
 {
-    for (struct bucket *bucket = c->buckets; bucket < c->buckets + depth;
-         bucket++)
-        if (!bucket->in_flight &&
-            (bucket->at < bucket->end || claim(c, bucket)))
-            queue(c, bucket);
+    for (struct bucket *b = c->buckets; b < c->buckets + depth; b++)
+        if (!b->in_flight && (b->at < b->end || claim(c, b)))
+            queue(c, b);
 }
 
 /* Submit what is queued and wait for a completion, in one system call. */
