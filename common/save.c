@@ -14,7 +14,6 @@
 
 static char target[PATH_MAX];    /* What the caller called it, or its link. */
 static char temporary[PATH_MAX]; /* Empty: there is none to be removed. */
-static int folder;               /* Of both; to be synced at the end. */
 static mode_t mode; /* Of the file that is replaced, or else of a new one. */
 
 static void remove_temporary(void)
@@ -48,18 +47,19 @@ static int open_directly(void)
    so the deadly ones wait. Who ignores them (nohup) keeps that. */
 static int create_temporary(const char *path)
 {
-    static const int deadly[] = {SIGINT, SIGTERM, SIGHUP};
+    static const int deadly[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
+    const int n = sizeof(deadly) / sizeof(*deadly);
     sigset_t block, before;
 
     sigemptyset(&block);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < n; i++)
         sigaddset(&block, deadly[i]);
     sigprocmask(SIG_BLOCK, &block, &before);
     int fd = mkostemp(strcpy(temporary, path), O_CLOEXEC);
     int error = errno;
     if (fd < 0)
         temporary[0] = '\0';
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < n; i++)
         if (signal(deadly[i], remove_and_die) == SIG_IGN)
             signal(deadly[i], SIG_IGN);
     sigprocmask(SIG_SETMASK, &before, NULL);
@@ -91,14 +91,13 @@ int save_open(const char *path)
         if (!realpath(path, target))
             err(1, "opening %s", path);
         mode = there.st_mode & 0777;
+    } else if (errno != ENOENT || lstat(path, &there) == 0) {
+        /* It is there, or may be: a link to nothing, a ring of links. */
+        err(1, "replacing %s", path);
     }
 
-    const char *parent = dirname(strcpy(copy, target));
-    folder = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (folder < 0)
-        err(1, "opening the folder of %s", path);
-    if (snprintf(name, sizeof(name), "%s/.in-circles.XXXXXX", parent) >=
-        (int)sizeof(name))
+    if (snprintf(name, sizeof(name), "%s/.in-circles.XXXXXX",
+                 dirname(strcpy(copy, target))) >= (int)sizeof(name))
         errx(1, "creating %s: %s", path, strerror(ENAMETOOLONG));
     int fd = create_temporary(name);
     if (fd < 0)
@@ -122,14 +121,20 @@ FILE *save_begin(const char *path)
 /* Pass the name on to the file, which is closed. */
 static void take_name(bool sync)
 {
+    char copy[PATH_MAX];
+    int folder = -1;
+
     if (!temporary[0])
         return; /* A device, a FIFO. */
+    if (sync && (folder = open(dirname(strcpy(copy, target)),
+                               O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
+        err(1, "opening the folder of %s", target);
     if (rename(temporary, target))
         err(1, "renaming %s to %s", temporary, target);
     temporary[0] = '\0';
 
     /* The name is safe once the folder is on the disk too. */
-    if ((sync && fsync(folder)) || close(folder))
+    if (sync && (fsync(folder) || close(folder)))
         err(1, "syncing the folder of %s", target);
 }
 

@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The work of one buffer: the bytes of the file from `at` up to `end`. */
-struct slot {
+/* A buffer and its work: the bytes of the file from `at` up to `end`. */
+struct bucket {
     char *data;
     off_t at, end;
     unsigned first, last; /* In the buffer: read, and not yet written. */
@@ -24,11 +24,11 @@ struct copy {
     unsigned enters, most_in_flight;
 
     struct io_uring *ring;
-    struct slot *slots; /* `depth` of them. */
+    struct bucket *buckets; /* `depth` of them. */
     unsigned in_flight;
     bool stream;     /* One of the two has no offsets. */
     off_t size;      /* At the start; 0 is unknown. */
-    off_t next;      /* Where the next slot's work begins. */
+    off_t next;      /* Where the next bucket's work begins. */
     off_t data_ends; /* And a hole begins, or the end of the file. */
     off_t eof;       /* The end of the file, once it is known. */
     int64_t began, drawn;

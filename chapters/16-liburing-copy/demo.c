@@ -254,6 +254,7 @@ void demonstrate(const char *path, struct io_uring *ring)
         err(1, "opening %s", path);
     if (file.st_size == 0)
         errx(1, "copying %s: it is empty", path);
+    posix_fadvise(in, 0, 0, POSIX_FADV_SEQUENTIAL); /* For both ways, as cp. */
     int small = make_file(1, 0, 4096);
 
     printf(

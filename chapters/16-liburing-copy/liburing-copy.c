@@ -67,16 +67,19 @@ static void progress(struct copy *c, bool complete)
     static const char full[] = "##############################";
     int64_t time = c->bar ? now() : 0;
 
-    if (!c->bar || (!complete && time - c->drawn < 100000000))
+    /* What was too quick to be drawn needs no last line either. */
+    if (!c->bar ||
+        (complete ? c->drawn == c->began : time - c->drawn < 100000000))
         return;
     c->drawn = time;
     double seconds = (double)(time - c->began) / 1e9, mib = 1 << 20;
+    /* A place in the file: so holes count, and what is in flight. */
     double at = (double)(c->stream ? (off_t)c->bytes : c->next);
-    double share = at / (double)c->size; /* Of size 0: infinite. */
+    double share = at / (double)c->size; /* Of size 0: none. */
     fputc('\r', stderr);
-    if (complete || share <= 1)
-        fprintf(stderr, "%3.0f%% [%-30.*s] ", complete ? 100 : 100 * share,
-                complete ? 30 : (int)(30 * share), full);
+    if (share <= 1)
+        fprintf(stderr, "%3.0f%% [%-30.*s] ", 100 * share, (int)(30 * share),
+                full);
     fprintf(stderr, "%.1f MiB, %.1f MiB/s", (double)c->bytes / mib,
             (double)c->bytes / mib / seconds);
     if (!complete && share > 0 && share <= 1)
@@ -84,18 +87,16 @@ static void progress(struct copy *c, bool complete)
     fputs(complete ? "\033[K\n" : "\033[K", stderr); /* Clear the rest. */
 }
 
-/* --- What each buffer is to do --------------------------------------------- */
-
-/* errno is not set by completions: each carries its own error, negative. */
-__attribute__((noreturn)) static void failed(const struct copy *c, bool reading,
-                                             const struct slot *slot, int error)
+/* err(below_bar(c, errno), ...) begins a line of its own. */
+static int below_bar(const struct copy *c, int error)
 {
     if (c->drawn > c->began)
-        fputc('\n', stderr); /* Below the bar. */
+        fputc('\n', stderr);
     errno = error;
-    err(1, "%s %s at byte %jd", reading ? "reading" : "writing",
-        reading ? c->from : c->to, (intmax_t)slot->at);
+    return 1;
 }
+
+/* --- What each buffer is to do --------------------------------------------- */
 
 /* SEEK_DATA and SEEK_HOLE: from `at`, where does the next one begin? */
 static off_t seek(const struct copy *c, off_t at, int what)
@@ -103,88 +104,84 @@ static off_t seek(const struct copy *c, off_t at, int what)
     off_t found = lseek(c->in, at, what);
 
     if (found < 0 && errno != ENXIO)
-        err(1, "looking for holes in %s", c->from);
+        err(below_bar(c, errno), "looking for holes in %s", c->from);
     return found;
 }
 
-/* Give the slot a block of its own, or say that there is none left. Holes are
+/* Give the bucket a block of its own, or say that there is none left. Holes are
    left out: never read, never written. */
-static bool claim(struct copy *c, struct slot *slot)
+static bool claim(struct copy *c, struct bucket *bucket)
 {
     if (!c->stream && c->next == c->data_ends && c->next < c->eof) {
-        /* The size is looked up first. What a growing file gains after that
-           is either found as data, or not copied at all. */
-        off_t size = seek(c, 0, SEEK_END);
-        off_t data = seek(c, c->next, SEEK_DATA);
-        if (data < 0 && size < c->eof) /* ENXIO: no more data. */
-            c->eof = size;
-        c->next = data < 0 ? c->eof : data;
-        c->data_ends = data < 0 ? c->eof : seek(c, data, SEEK_HOLE);
-        if (c->data_ends < 0) /* The file was cut since. */
-            c->data_ends = c->eof = c->next;
+        off_t data = seek(c, c->next, SEEK_DATA); /* Negative: no more. */
+        c->next = data < 0 || data > c->eof ? c->eof : data;
+        off_t hole = seek(c, c->next, SEEK_HOLE);
+        c->data_ends = hole < 0 || hole > c->eof ? c->eof : hole;
     }
     if (c->next >= c->eof)
         return false;
 
-    slot->at = c->next;
-    slot->end = c->next + (off_t)block * 1024;
+    bucket->at = c->next;
+    bucket->end = c->next + (off_t)block * 1024;
     /* A stream has one position, and of two reads in flight either may be the
-       first to move it. So one slot does all the work, in order. */
-    if (c->stream || slot->end > c->data_ends)
-        slot->end = c->data_ends;
-    c->next = slot->end;
+       first to move it. So one bucket does all the work, in order. */
+    if (c->stream || bucket->end > c->data_ends)
+        bucket->end = c->data_ends;
+    c->next = bucket->end;
     return true;
 }
 
-/* A slot with bytes in its buffer writes them; an empty one reads. */
-static void queue(struct copy *c, struct slot *slot)
+/* A bucket with bytes in its buffer writes them; an empty one reads. */
+static void queue(struct copy *c, struct bucket *bucket)
 {
-    /* Never NULL: the queue has room for one request of each slot. */
+    /* Never NULL: the queue has room for one request of each bucket. */
     struct io_uring_sqe *sqe = io_uring_get_sqe(c->ring);
-    uint64_t offset = c->stream ? (uint64_t)-1 : (uint64_t)slot->at;
-    off_t want = slot->end - slot->at;
+    uint64_t offset = c->stream ? (uint64_t)-1 : (uint64_t)bucket->at;
+    off_t want = bucket->end - bucket->at;
 
     if (want > (off_t)block * 1024)
         want = (off_t)block * 1024;
-    if (slot->first < slot->last)
-        io_uring_prep_write(sqe, c->out, slot->data + slot->first,
-                            slot->last - slot->first, offset);
+    if (bucket->first < bucket->last)
+        io_uring_prep_write(sqe, c->out, bucket->data + bucket->first,
+                            bucket->last - bucket->first, offset);
     else
-        io_uring_prep_read(sqe, c->in, slot->data, (unsigned)want, offset);
-    io_uring_sqe_set_data(sqe, slot);
-    slot->in_flight = true;
+        io_uring_prep_read(sqe, c->in, bucket->data, (unsigned)want, offset);
+    io_uring_sqe_set_data(sqe, bucket);
+    bucket->in_flight = true;
     if (++c->in_flight > c->most_in_flight)
         c->most_in_flight = c->in_flight;
 }
 
 static void complete(struct copy *c, const struct io_uring_cqe *cqe)
 {
-    struct slot *slot = io_uring_cqe_get_data(cqe);
-    bool reading = slot->first == slot->last;
+    struct bucket *bucket = io_uring_cqe_get_data(cqe);
+    bool reading = bucket->first == bucket->last;
 
-    slot->in_flight = false;
+    bucket->in_flight = false;
     c->in_flight--;
     if (cqe->res == -EINTR || cqe->res == -EAGAIN)
         return; /* Nothing was done. fill() asks again. */
-    if (cqe->res < 0)
-        failed(c, reading, slot, -cqe->res);
+    /* A completion does not set errno, but carries its own error, negative. To
+       write 0 bytes is an error: else this could go on for ever. */
+    if (cqe->res < 0 || (cqe->res == 0 && !reading))
+        err(below_bar(c, cqe->res ? -cqe->res : EIO), "%s %s at byte %jd",
+            reading ? "reading" : "writing", reading ? c->from : c->to,
+            (intmax_t)bucket->at);
 
     unsigned n = (unsigned)cqe->res;
     if (reading && n > 0) {
         /* Short or not: these are written, then fill() asks for the rest. */
-        slot->first = 0;
-        slot->last = n;
+        bucket->first = 0;
+        bucket->last = n;
     } else if (reading) {
         /* The end of the file. No stat() knows better: files in /proc say that
-           they are empty, and others may be cut while we read. */
-        slot->end = slot->at;
-        if (slot->at < c->eof)
-            c->eof = slot->at;
-    } else if (n == 0) {
-        failed(c, reading, slot, EIO); /* Else this could go on for ever. */
+           they are empty, and those in /sys that they are a page. */
+        bucket->end = bucket->at;
+        if (bucket->at < c->eof)
+            c->eof = bucket->at;
     } else {
-        slot->first += n; /* After a short write some are left. */
-        slot->at += n;
+        bucket->first += n; /* After a short write some are left. */
+        bucket->at += n;
         c->bytes += n;
     }
 }
@@ -193,25 +190,28 @@ static void complete(struct copy *c, const struct io_uring_cqe *cqe)
 
 static void fill(struct copy *c)
 {
-    for (struct slot *slot = c->slots; slot < c->slots + depth; slot++)
-        if (!slot->in_flight && (slot->at < slot->end || claim(c, slot)))
-            queue(c, slot);
+    for (struct bucket *b = c->buckets; b < c->buckets + depth; b++)
+        if (!b->in_flight && (b->at < b->end || claim(c, b)))
+            queue(c, b);
 }
 
 /* Submit what is queued and wait for a completion, in one system call. */
 static void submit_and_wait(struct copy *c)
 {
+    struct io_uring_cqe *cqe;
     int result = io_uring_submit_and_wait(c->ring, 1);
 
     c->enters++;
-    if (result >= 0 || result == -EINTR)
-        return; /* What was not taken stays queued, for the next round. */
-    /* No room in the kernel: it passes when something completes (chapter 13). */
+    /* No room in the kernel: it passes when something completes (chapter 13).
+       After an error the call has not waited. */
     if ((result == -EAGAIN || result == -EBUSY) &&
-        c->in_flight > io_uring_sq_ready(c->ring))
-        return;
-    errno = -result;
-    err(1, "submitting reads and writes");
+        c->in_flight > io_uring_sq_ready(c->ring)) {
+        c->enters += io_uring_cq_ready(c->ring) == 0;
+        result = io_uring_wait_cqe(c->ring, &cqe);
+    }
+    /* What was not taken stays queued, for the next round. */
+    if (result < 0 && result != -EINTR)
+        err(below_bar(c, -result), "submitting reads and writes");
 }
 
 static void reap(struct copy *c)
@@ -247,32 +247,26 @@ void copy_all(struct copy *c)
     char *memory = mmap(NULL, depth * bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-    c->slots = calloc(depth, sizeof(*c->slots));
-    if (memory == MAP_FAILED || !c->slots)
+    c->buckets = calloc(depth, sizeof(*c->buckets));
+    if (memory == MAP_FAILED || !c->buckets)
         err(1, "allocating %u buffers of %u KiB", depth, block);
     for (unsigned i = 0; i < depth; i++)
-        c->slots[i].data = memory + i * bytes;
+        c->buckets[i].data = memory + i * bytes;
     c->stream = is_stream(c);
-    c->eof = INT64_MAX;
+    c->eof = c->stream ? INT64_MAX : c->size;
     c->data_ends = c->stream ? INT64_MAX : 0;
     c->began = c->drawn = now();
-    /* Read further ahead (chapter 03). Advice may be refused: no matter. */
-    posix_fadvise(c->in, 0, 0, POSIX_FADV_SEQUENTIAL);
 
     for (fill(c); c->in_flight > 0; fill(c)) {
         submit_and_wait(c);
         reap(c);
         progress(c, false);
     }
-    if (!c->stream) {
-        /* What ends in a hole was never written up to its end. What was cut
-           after we had read it was. */
-        off_t size = seek(c, 0, SEEK_END);
-        if (ftruncate(c->out, size < c->eof ? size : c->eof))
-            err(1, "setting the size of %s", c->to);
-    }
+    /* What ends in a hole was never written up to its end. */
+    if (!c->stream && ftruncate(c->out, c->eof))
+        err(below_bar(c, errno), "setting the size of %s", c->to);
     progress(c, true);
-    free(c->slots);
+    free(c->buckets);
     munmap(memory, depth * bytes);
 }
 
@@ -298,13 +292,22 @@ static void refuse(const char *from, const struct stat *in, const char *to)
         errx(1, "replacing %s: it is a directory", to);
 }
 
-/* Mode and times are those of the source. If the source has changed since we
-   began, the copy is seen to be older. */
+/* Mode and times are those of the source. It must be as it was when we began: of
+   a file that is written to meanwhile we may have parts of two states. */
 static void keep(const struct copy *c, const struct stat *in)
 {
+    struct stat after, out;
     mode_t mask = umask(0);
 
     umask(mask);
+    if (fstat(c->in, &after) || fstat(c->out, &out))
+        err(1, "asking what %s and %s are", c->from, c->to);
+    /* Every change sets the ctime, and no call sets it back. */
+    if (S_ISREG(in->st_mode) && (in->st_ctim.tv_sec != after.st_ctim.tv_sec ||
+                                 in->st_ctim.tv_nsec != after.st_ctim.tv_nsec))
+        errx(1, "%s changed while it was copied", c->from);
+    if (!S_ISREG(out.st_mode))
+        return;
     /* A FIFO's mode says nothing about what came out of it. And no set-user-ID:
        that would be ours, and not the owner's. */
     mode_t mode = S_ISREG(in->st_mode) ? in->st_mode & 0777 : 0666 & ~mask;
@@ -318,7 +321,7 @@ static void keep(const struct copy *c, const struct stat *in)
 static void copy_file(const char *from, const char *to, struct io_uring *ring)
 {
     struct copy c = {.from = from, .to = to, .ring = ring};
-    struct stat in, out;
+    struct stat in;
 
     c.in = open(from, O_RDONLY | O_CLOEXEC);
     if (c.in < 0 || fstat(c.in, &in))
@@ -327,12 +330,11 @@ static void copy_file(const char *from, const char *to, struct io_uring *ring)
     /* Another name in the same folder, or the device itself: chapter 02, and
        common/save.c. From here on Ctrl-C and errors remove what is half done. */
     c.out = save_open(to);
-    if (fstat(c.out, &out))
-        err(1, "asking what %s is", to);
     c.bar = isatty(STDERR_FILENO);
+    /* Read further ahead (chapter 03). Advice may be refused: no matter. */
+    posix_fadvise(c.in, 0, 0, POSIX_FADV_SEQUENTIAL);
     copy_all(&c);
-    if (S_ISREG(out.st_mode))
-        keep(&c, &in);
+    keep(&c, &in);
     save_close(c.out, synced);
     if (close(c.in))
         err(1, "closing %s", from);

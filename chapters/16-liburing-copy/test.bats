@@ -21,9 +21,10 @@ copy() { "$BIN/16-liburing-copy" "$@"; }
 # temporary file.
 alone() { assert_equal "$(ls -A "$OUT")" "${1-dst}"; }
 
-# stand_in: build a library that steps between the program and liburing.
-#   SHORT=1  transfers come short, by an odd number of bytes
+# stand_in: build a library that steps between the program and liburing; with
+# common/test/short.c before it, transfers come short too.
 #   WRONG=N  each fifth completion carries -N instead
+#   BUSY=1   no submit succeeds while anything is in flight
 #   HOOK=... a command that is run before the second submit
 #   LEAP=1   each look at the clock comes a second after the last one
 stand_in() {
@@ -32,13 +33,15 @@ stand_in() {
         $(pkg-config --cflags liburing) <<'END_OF_C'
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <liburing.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
 {
-    static unsigned calls, completions;
+    static unsigned calls, completions, submitted, refused_at;
     int (*real)(struct io_uring *, unsigned) =
         dlsym(RTLD_NEXT, "io_uring_submit_and_wait");
     const char *hook = getenv("HOOK"), *wrong = getenv("WRONG");
@@ -50,10 +53,15 @@ int io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
         if (system(hook))
             abort();
     }
-    for (unsigned i = 0; getenv("SHORT") && i < ring->sq.ring_entries; i++)
-        if (ring->sq.sqes[i].len > 5000)
-            ring->sq.sqes[i].len -= 4999;
+    if (getenv("BUSY") && submitted != *ring->cq.khead) {
+        if (refused_at == *ring->cq.khead)
+            abort(); /* It did not wait. */
+        refused_at = *ring->cq.khead;
+        write(1, "refused\n", 8);
+        return -EAGAIN;
+    }
     int result = real(ring, n);
+    submitted += result > 0 ? result : 0;
     io_uring_for_each_cqe(ring, head, cqe)
         if (wrong && ++completions % 5 == 0 && cqe->res > 0)
             cqe->res = -atoi(wrong);
@@ -73,7 +81,7 @@ int clock_gettime(clockid_t id, struct timespec *t)
 }
 END_OF_C
     export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0
-    with=(env LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" LD_PRELOAD=libstandin.so)
+    with=(env LD_LIBRARY_PATH="$BATS_TEST_TMPDIR:$BUILD" LD_PRELOAD=libstandin.so)
 }
 
 # --- The demonstration --------------------------------------------------------
@@ -160,8 +168,10 @@ END_OF_C
 
 @test "short transfers are finished; -EINTR and -EAGAIN are made again" {
     stand_in
-    for fault in SHORT=1 WRONG=4 WRONG=11 'SHORT=1 WRONG=4'; do
-        for options in '--depth 1' '--depth 3 --block 16' '--depth 9 --block 4'; do
+    short='LD_PRELOAD=libshort.so:libstandin.so'
+    truncate -s -999 "$SRC"
+    for fault in $short WRONG=4 WRONG=11 "$short WRONG=4"; do
+        for options in '--depth 1' '--depth 3 --block 16' '--depth 9 --block 8'; do
             rm -f "$DST"
             # shellcheck disable=SC2086 # words they are
             timeout 60 "${with[@]}" $fault "$BIN/16-liburing-copy" $options \
@@ -180,6 +190,18 @@ END_OF_C
             "$BIN/16-liburing-copy" "$SRC" "$DST"
         cmp "$SRC" "$DST"
     done
+}
+
+@test "after EAGAIN it waits for what is in flight, before it asks again" {
+    [[ $(stat -f -c %T "$OUT") == ext2/ext3 ]] || skip 'are writes in flight?'
+    stand_in
+    for _ in {1..20}; do
+        run -0 timeout 60 "${with[@]}" BUSY=1 "$BIN/16-liburing-copy" --block 4 \
+            "$SRC" "$DST"
+        cmp "$SRC" "$DST"
+        [[ ! $output ]] || return 0
+    done
+    fail 'nothing was ever in flight'
 }
 
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
@@ -259,23 +281,19 @@ END_OF_C
     no_problems
 }
 
-@test "a file that grows meanwhile is copied with what it gains" {
+@test "a source that is changed meanwhile: told, and the old file stays" {
     stand_in
-    cp "$SRC" "$OUT/src"
-    "${with[@]}" HOOK="cat '$SRC' >>'$OUT/src'" \
-        "$BIN/16-liburing-copy" --depth 2 --block 4 "$OUT/src" "$DST"
-    assert_equal "$(stat -c %s "$OUT/src")" $((2 << 20))
-    cmp "$OUT/src" "$DST"
-}
-
-@test "a file that is cut meanwhile ends where it is cut" {
-    stand_in
-    for bytes in 0 5 5000 500000; do
-        cp "$SRC" "$OUT/src"
-        "${with[@]}" HOOK="truncate -s $bytes '$OUT/src'" \
-            "$BIN/16-liburing-copy" --depth 4 --block 4 "$OUT/src" "$DST"
-        assert_equal "$(stat -c %s "$DST")" $bytes
-        cmp "$OUT/src" "$DST"
+    echo precious >"$DST"
+    for change in "cat '$SRC' >>" "truncate -s 0" "truncate -s 500000" \
+        "head -c 1048576 /dev/zero >" "cat '$SRC' >"; do
+        cp "$SRC" "$BATS_TEST_TMPDIR/src"
+        run -1 --separate-stderr "${with[@]}" \
+            HOOK="$change '$BATS_TEST_TMPDIR/src'" "$BIN/16-liburing-copy" \
+            --depth 2 --block 4 "$BATS_TEST_TMPDIR/src" "$DST"
+        assert_equal "$stderr" "16-liburing-copy:\
+ $BATS_TEST_TMPDIR/src changed while it was copied"
+        assert_equal "$(cat "$DST")" precious
+        alone
     done
 }
 
@@ -320,9 +338,20 @@ refuses() {
     refuses "creating '$OUT/new/': that is no name of a file" "$SRC" "$OUT/new/"
     refuses "creating '': that is no name of a file" "$SRC" ''
     refuses "opening $OUT/none: No such file or directory" "$OUT/none" "$DST"
-    refuses "opening the folder of $OUT/no/dst: No such file or directory" \
+    refuses "creating $OUT/no/dst: No such file or directory" \
         "$SRC" "$OUT/no/dst"
     alone ''
+}
+
+@test "a link that leads to nothing, or in a circle, is refused, and stays" {
+    cd "$OUT"
+    ln -s none dangling
+    ln -s circle circle
+    refuses 'replacing dangling: No such file or directory' "$SRC" dangling
+    refuses 'replacing circle: Too many levels of symbolic links' "$SRC" circle
+    refuses "replacing $SRC/x: Not a directory" "$SRC" "$SRC/x"
+    alone $'circle\ndangling'
+    assert [ -L circle -a -L dangling ]
 }
 
 # --- Other destinations ----------------------------------------------------------------------
@@ -412,7 +441,8 @@ whole() {
 
 @test "Ctrl-C and its like, wherever they come: whole, and alone" {
     need_strace
-    for signal in INT:130 TERM:143 HUP:129; do
+    ulimit -c 0 # Ctrl-\ leaves a core file.
+    for signal in INT:130 QUIT:131 TERM:143 HUP:129; do
         for at in io_uring_enter:1 io_uring_enter:4 io_uring_enter:9 lseek:2 \
             ftruncate:1 fchmod:1 utimensat:1 fsync:1 rename:1; do
             echo precious >"$OUT/old" && mv "$OUT/old" "$DST"
@@ -436,7 +466,7 @@ whole() {
     assert_equal "$(stat -c %a "$OUT"/.in-circles.*)" 600
 }
 
-@test "strace: another name, then mode, times, sync, rename, sync the folder" {
+@test "strace: another name, mode, times, with --sync the file, rename, folder" {
     need_strace
     for option in '' --sync; do
         # shellcheck disable=SC2086 # a word or none
@@ -447,9 +477,9 @@ whole() {
             my ($call, $about) = /^\d+ +(\w+)\((.*(?:in-circles|out).*)/ or next;
             print $call, $about =~ /in-circles/ ? " temporary\n" : "\n"' \
             "$STRACE_LOG"
-        assert_equal "$(paste -sd , <<<"$output")" "openat,openat temporary,\
+        assert_equal "$(paste -sd , <<<"$output")" "openat temporary,\
 ftruncate temporary,fchmod temporary,utimensat temporary,\
-${option:+fsync temporary,}rename temporary${option:+,fsync}"
+${option:+fsync temporary,openat,}rename temporary${option:+,fsync}"
     done
     assert_equal "$(count_calls openat "\"$DST\"")" 0
 }
@@ -482,7 +512,16 @@ on_terminal() {
     wait $!
     assert_line --regexp '^0\.[0-9] MiB, [0-9.]+ MiB/s$'
     refute_output --partial left
+    refute_output --partial %
     cmp "$SRC" "$DST"
+}
+
+@test "a copy that took no time to speak of has no bar, and no last line" {
+    for _ in {1..20}; do
+        on_terminal "'$BIN/16-liburing-copy' /proc/version '$DST'"
+        [[ $output ]] || return 0
+    done
+    fail "$output"
 }
 
 @test "an error comes on a line of its own, below the bar" {

@@ -81,6 +81,9 @@ sub normalize {
         s/^( *\d+ +splice, pipe [^:\n]*? +)\d+( +bytes moved)$/$1N$2/mg;
         s/^( *at the far end: )\d+(, still in the pipe: )\d+$/$1N$2N/mg;
 
+        # Rarely it has stopped before the kernel has looked: once more, then.
+        s/^ *tries: \d+\n//mg;
+
         # Completions that come together are taken together.
         s/^((?:cold|warm) +N ms +)\d+( calls)/$1N$2/mg;
         s/^(read and written of it: .*, in )\d+( calls)/$1N$2/mg;

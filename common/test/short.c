@@ -6,8 +6,8 @@
  * A local disk hardly ever reads less than it is asked for, and strace can make
  * a call fail but not be short. This library steps between the program and the
  * kernel and cuts each read of more than a page down to one page less than was
- * asked for, whichever way it is asked for. What comes back is a true short
- * read: right bytes, too few of them.
+ * asked for, whichever way it is asked for, and writes through a ring as well.
+ * What comes back is a true short read: right bytes, too few of them.
  */
 #define _GNU_SOURCE
 #include <aio.h>
@@ -51,7 +51,8 @@ static void cut_sqes(struct io_uring_sqe *sqe, size_t n)
 {
     for (size_t i = 0; i < n; i++)
         if (sqe[i].opcode == IORING_OP_READ ||
-            sqe[i].opcode == IORING_OP_READ_FIXED)
+            sqe[i].opcode == IORING_OP_READ_FIXED ||
+            sqe[i].opcode == IORING_OP_WRITE)
             sqe[i].len = (unsigned)cut(sqe[i].len);
 }
 
@@ -92,4 +93,10 @@ int io_uring_submit(struct io_uring *ring)
 {
     cut_sqes(ring->sq.sqes, ring->sq.ring_entries);
     return REAL(io_uring_submit)(ring);
+}
+
+int io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
+{
+    cut_sqes(ring->sq.sqes, ring->sq.ring_entries);
+    return REAL(io_uring_submit_and_wait)(ring, n);
 }
