@@ -1,0 +1,635 @@
+/*
+ * 17 · The echo server on one ring
+ *
+ * Everything the server waits for is a request on the ring: clients, their
+ * bytes, room in their sockets, a signal, the time. Each turn fills entries for
+ * what is wanted, makes one system call, and handles the completions.
+ */
+#include "echo.h"
+
+#include "../10-io-submit-poll/server.h"
+#include "args.h"
+#include "why.h"
+
+#include <err.h>
+#include <errno.h>
+#include <liburing.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/queue.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    BUFFER = 4 << 10,
+    SLOTS = 256,   /* In the buffer ring; a power of two. */
+    HELD_MOST = 8, /* Buffers of one connection; then its recv is canceled. */
+    CONNECTIONS_MOST = 1024
+};
+
+/* What user_data points to: whom to tell. It must stay where it is until its
+   last completion has come. */
+struct request {
+    void (*done)(struct request *request, int res, unsigned flags);
+    struct connection *connection; /* NULL: the server's own. */
+    bool in_flight;
+};
+
+/* What one recv has brought, until all of it has gone back. */
+struct buffer {
+    STAILQ_ENTRY(buffer) link;
+    size_t begin, end;
+    char data[BUFFER];
+};
+
+struct connection {
+    int fd;
+    unsigned in_flight; /* Requests that will still come back to us. */
+    unsigned held;      /* Buffers that have not gone back to the client. */
+    bool eof, closing, is_due;
+    int64_t used; /* When something last moved, nanoseconds. */
+    struct request recv, send, cancel, close;
+    STAILQ_HEAD(, buffer) buffers;
+    TAILQ_ENTRY(connection) link; /* All, the longest idle first. */
+    TAILQ_ENTRY(connection) due_link;
+};
+
+static const struct echo_settings *set;
+static struct io_uring ring;
+static unsigned in_flight; /* Requests on the ring, of all kinds. */
+static bool stopping, paused;
+static struct {
+    unsigned long starved, overflows, idle, held, held_most;
+} traps;
+
+static TAILQ_HEAD(, connection) connections, due;
+
+/* --- Requests ------------------------------------------------------------ */
+
+void check(int result, const char *what)
+{
+    errno = -result;
+    if (result < 0)
+        err(1, "%s", what);
+}
+
+/* fill() has made sure that there is room. */
+static struct io_uring_sqe *entry(void)
+{
+    struct io_uring_sqe *sqe = io_uring_get_sqe(&ring);
+
+    if (!sqe)
+        errx(1, "the submission queue is full");
+    return sqe;
+}
+
+/* The entry is filled. From here on the request is the kernel's. */
+static void launch(struct io_uring_sqe *sqe, struct request *request)
+{
+    io_uring_sqe_set_data(sqe, request);
+    request->in_flight = true;
+    in_flight++;
+    if (request->connection)
+        request->connection->in_flight++;
+}
+
+/* Something has changed: the next turn looks at what this one wants. */
+static void look_at(struct connection *connection)
+{
+    if (!connection->is_due)
+        TAILQ_INSERT_TAIL(&due, connection, due_link);
+    connection->is_due = true;
+}
+
+/* --- The buffer ring ----------------------------------------------------- */
+
+static struct io_uring_buf_ring *buffer_ring;
+static struct buffer *slots[SLOTS];
+static unsigned empty; /* Slots without a buffer. */
+
+/* Fill the slots up. A buffer stays with the connection that received into it
+   until it has been sent, however long that takes; its slot gets another one.
+   So those who do not read can't use up what all the others receive into. */
+static void provide(void)
+{
+    int added = 0;
+
+    for (unsigned short i = 0; empty > 0 && i < set->buffers; i++) {
+        if (slots[i])
+            continue;
+        slots[i] = malloc(sizeof(**slots));
+        if (!slots[i] && empty == set->buffers)
+            err(1, "allocating a buffer, with none left");
+        if (!slots[i])
+            break; /* The others have to do, until some are sent. */
+        io_uring_buf_ring_add(buffer_ring, slots[i]->data, BUFFER, i,
+                              io_uring_buf_ring_mask(SLOTS), added++);
+        empty--;
+    }
+    io_uring_buf_ring_advance(buffer_ring, added);
+}
+
+static struct buffer *take_buffer(unsigned flags)
+{
+    unsigned i = flags >> IORING_CQE_BUFFER_SHIFT;
+    struct buffer *buffer = slots[i];
+
+    slots[i] = NULL;
+    empty++;
+    return buffer;
+}
+
+struct io_uring_buf_ring *buffer_ring_open(struct io_uring *of,
+                                           unsigned entries)
+{
+    /* The kernel wants whole pages, which mmap() gives. */
+    struct io_uring_buf_ring *buffers =
+        mmap(NULL, entries * sizeof(struct io_uring_buf),
+             PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    struct io_uring_buf_reg as = {
+        .ring_addr = (uintptr_t)buffers, .ring_entries = entries, .bgid = 0};
+
+    if (buffers == MAP_FAILED)
+        err(1, "mapping the buffer ring");
+    int result = io_uring_register_buf_ring(of, &as, 0);
+    if (result == -EINVAL)
+        cannot_show("registering a buffer ring: %s: it needs Linux 5.19 or "
+                    "later, and multishot recv 6.0",
+                    strerror(EINVAL));
+    check(result, "registering the buffer ring");
+    io_uring_buf_ring_init(buffers);
+    return buffers;
+}
+
+void buffer_ring_close(struct io_uring_buf_ring *buffers, unsigned entries)
+{
+    if (munmap(buffers, entries * sizeof(struct io_uring_buf)))
+        err(1, "unmapping the buffer ring");
+}
+
+/* --- Connections --------------------------------------------------------- */
+
+static int64_t now(void)
+{
+    struct timespec time;
+
+    if (clock_gettime(CLOCK_MONOTONIC, &time))
+        err(1, "clock_gettime");
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static void touch(struct connection *connection)
+{
+    if (set->idle == 0 || connection->closing)
+        return;
+    connection->used = now();
+    TAILQ_REMOVE(&connections, connection, link);
+    TAILQ_INSERT_TAIL(&connections, connection, link);
+}
+
+/* Begin to end it. There may be requests in flight with pointers into it, and
+   into its buffers: it is freed behind the last of them, in closed(). */
+static void hang_up(struct connection *connection)
+{
+    if (connection->closing)
+        return;
+    connection->closing = true;
+    TAILQ_REMOVE(&connections, connection, link);
+    look_at(connection);
+}
+
+/* An error ends a connection, and never the server. */
+static void lose(struct connection *connection)
+{
+    counts.lost += !connection->closing;
+    hang_up(connection);
+}
+
+static void received(struct request *request, int res, unsigned flags)
+{
+    struct connection *c = request->connection;
+    struct buffer *buffer =
+        flags & IORING_CQE_F_BUFFER ? take_buffer(flags) : NULL;
+
+    if (res > 0 && buffer && !c->closing) {
+        buffer->begin = 0;
+        buffer->end = (size_t)res;
+        STAILQ_INSERT_TAIL(&c->buffers, buffer, link);
+        c->held++;
+        if (++traps.held > traps.held_most)
+            traps.held_most = traps.held;
+        counts.messages++;
+        touch(c);
+        return;
+    }
+    free(buffer);
+    switch (-res) {
+    case 0:
+        c->eof = true;
+        break;
+    case ENOBUFS: /* All slots were empty. provide() comes before the next. */
+        traps.starved++;
+        break;
+    case ECANCELED: /* By us. */
+    case EINTR:
+        break;
+    case EINVAL:
+        cannot_show("multishot recv: %s: it needs Linux 6.0 or later",
+                    strerror(EINVAL));
+    default:
+        if (res < 0)
+            lose(c); /* ECONNRESET, as a rule. */
+    }
+}
+
+static void free_first(struct connection *c)
+{
+    struct buffer *buffer = STAILQ_FIRST(&c->buffers);
+
+    STAILQ_REMOVE_HEAD(&c->buffers, link);
+    free(buffer);
+    c->held--;
+    traps.held--;
+}
+
+static void sent(struct request *request, int res, unsigned flags)
+{
+    struct connection *c = request->connection;
+    struct buffer *buffer = STAILQ_FIRST(&c->buffers);
+
+    (void)flags;
+    if (res < 0 && res != -EINTR && res != -ECANCELED)
+        lose(c);
+    if (res <= 0)
+        return;
+    counts.bytes += (unsigned long)res;
+    touch(c);
+    buffer->begin += (size_t)res; /* A short send: the rest goes next. */
+    if (buffer->begin == buffer->end)
+        free_first(c);
+}
+
+/* The last completion: nothing points here any more. */
+static void closed(struct request *request, int res, unsigned flags)
+{
+    struct connection *c = request->connection;
+
+    (void)flags;
+    if (res < 0)
+        warnx("closing a connection: %s", strerror(-res));
+    while (c->held > 0)
+        free_first(c);
+    free(c);
+    counts.open--;
+    if (counts.open < CONNECTIONS_MOST)
+        paused = false; /* Now there is a descriptor for the next one. */
+}
+
+/* Fill entries, two at the most, for what the connection wants by now. */
+static void drive(struct connection *c)
+{
+    struct io_uring_sqe *sqe;
+
+    if (!c->closing && c->eof && c->held == 0) {
+        hang_up(c); /* It is due again. */
+    } else if (c->closing && c->in_flight == 0) {
+        io_uring_prep_close(sqe = entry(), c->fd);
+        launch(sqe, &c->close);
+    } else if (c->closing) {
+        if (c->cancel.in_flight || stopping)
+            return;
+        io_uring_prep_cancel_fd(sqe = entry(), c->fd, IORING_ASYNC_CANCEL_ALL);
+        launch(sqe, &c->cancel);
+    } else {
+        struct buffer *buffer = STAILQ_FIRST(&c->buffers);
+        if (buffer && !c->send.in_flight) {
+            /* MSG_NOSIGNAL: without it, a client that has gone away would end
+               the server by SIGPIPE. */
+            io_uring_prep_send(sqe = entry(), c->fd,
+                               buffer->data + buffer->begin,
+                               buffer->end - buffer->begin, MSG_NOSIGNAL);
+            launch(sqe, &c->send);
+        }
+        if (!c->recv.in_flight && !c->eof && c->held == 0) {
+            io_uring_prep_recv_multishot(sqe = entry(), c->fd, NULL, 0, 0);
+            sqe->flags |= IOSQE_BUFFER_SELECT; /* From group 0. */
+            launch(sqe, &c->recv);
+        } else if (c->recv.in_flight && c->held >= HELD_MOST &&
+                   !c->cancel.in_flight) {
+            io_uring_prep_cancel(sqe = entry(), &c->recv, 0);
+            launch(sqe, &c->cancel);
+        }
+    }
+}
+
+void echo_adopt(int fd)
+{
+    struct connection *c = calloc(1, sizeof(*c));
+
+    if (!c) {
+        warn("allocating a connection");
+        COUNTED(close(fd));
+        return;
+    }
+    c->fd = fd;
+    c->recv = (struct request){received, c, false};
+    c->send = (struct request){sent, c, false};
+    c->cancel = (struct request){NULL, c, false};
+    c->close = (struct request){closed, c, false};
+    STAILQ_INIT(&c->buffers);
+    TAILQ_INSERT_TAIL(&connections, c, link);
+    touch(c);
+    counts.connections++;
+    counts.open++;
+    look_at(c);
+}
+
+/* --- The server's own requests ------------------------------------------- */
+
+static int listener = -1, signals = -1;
+static struct signalfd_siginfo signal_info;
+static struct __kernel_timespec deadline;
+
+static void pause_accepting(void)
+{
+    counts.pauses += !paused;
+    paused = true;
+}
+
+static void accepted(struct request *request, int res, unsigned flags)
+{
+    (void)request;
+    (void)flags;
+    if (res >= 0) {
+        echo_adopt(res);
+        if (counts.open >= CONNECTIONS_MOST)
+            pause_accepting();
+        return;
+    }
+    switch (-res) {
+    case EMFILE: /* Our limit of descriptors; the system's; memory. */
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM:
+        if (counts.open == 0)
+            errx(1, "accepting, with no connection left to close: %s",
+                 strerror(-res));
+        pause_accepting(); /* Another accept would fail as fast. */
+        break;
+    case EINTR:
+    case ECANCELED:    /* By us. */
+    case ECONNABORTED: /* The client has gone while it was in the queue. */
+    case EPERM:        /* A firewall's rule. */
+    case EPROTO: /* On a network, others of accept(2) belong here as well. */
+        break;
+    default:
+        errx(1, "accepting a connection: %s", strerror(-res));
+    }
+}
+
+static void signaled(struct request *request, int res, unsigned flags)
+{
+    (void)request;
+    (void)flags;
+    if (res == -EINTR || res == -ECANCELED)
+        return;
+    if (res < 0)
+        errx(1, "reading the signalfd: %s", strerror(-res));
+    stopping = true;
+}
+
+/* The time has come for the connection that was the longest idle when the timer
+   was set. Something may have moved there since; it has another place then. */
+static void timed(struct request *request, int res, unsigned flags)
+{
+    struct connection *c;
+    int64_t late = now() - (int64_t)set->idle * 1000000000;
+
+    (void)request;
+    (void)flags;
+    if (res != -ETIME && res != -ECANCELED && res != -EINTR)
+        errx(1, "waiting for the time: %s", strerror(-res));
+    while ((c = TAILQ_FIRST(&connections)) && c->used <= late) {
+        traps.idle++;
+        hang_up(c);
+    }
+}
+
+static struct request accepting = {.done = accepted},
+                      stop_read = {.done = signaled}, timer = {.done = timed},
+                      server_cancel;
+
+/* Four entries at the most. */
+static void drive_server(void)
+{
+    const struct connection *oldest = TAILQ_FIRST(&connections);
+    struct io_uring_sqe *sqe;
+
+    if (stopping) {
+        if (in_flight > 0 && !server_cancel.in_flight) {
+            io_uring_prep_cancel(sqe = entry(), NULL,
+                                 IORING_ASYNC_CANCEL_ANY |
+                                     IORING_ASYNC_CANCEL_ALL);
+            launch(sqe, &server_cancel);
+        }
+        return;
+    }
+    if (listener >= 0 && !paused && !accepting.in_flight) {
+        io_uring_prep_multishot_accept(sqe = entry(), listener, NULL, NULL,
+                                       SOCK_CLOEXEC);
+        launch(sqe, &accepting);
+    } else if (paused && accepting.in_flight && !server_cancel.in_flight) {
+        io_uring_prep_cancel(sqe = entry(), &accepting, 0);
+        launch(sqe, &server_cancel);
+    }
+    if (signals >= 0 && !stop_read.in_flight) {
+        io_uring_prep_read(sqe = entry(), signals, &signal_info,
+                           sizeof(signal_info), 0);
+        launch(sqe, &stop_read);
+    }
+    if (set->idle > 0 && oldest && !timer.in_flight) {
+        deadline.tv_sec = oldest->used / 1000000000 + set->idle;
+        deadline.tv_nsec = oldest->used % 1000000000;
+        io_uring_prep_timeout(sqe = entry(), &deadline, 0, IORING_TIMEOUT_ABS);
+        launch(sqe, &timer);
+    }
+}
+
+/* --- A turn -------------------------------------------------------------- */
+
+/* Fill entries for all that is wanted, and say whether all found room. */
+static bool fill(void)
+{
+    struct connection *c;
+
+    provide();
+    if (io_uring_sq_space_left(&ring) < 4)
+        return false;
+    drive_server();
+    while ((c = TAILQ_FIRST(&due)) && io_uring_sq_space_left(&ring) >= 2) {
+        TAILQ_REMOVE(&due, c, due_link);
+        c->is_due = false;
+        drive(c);
+    }
+    return !c;
+}
+
+/* The one system call. */
+static void enter(bool wait)
+{
+    traps.overflows += io_uring_cq_has_overflow(&ring);
+    int result = COUNTED(io_uring_submit_and_wait(&ring, wait ? 1 : 0));
+
+    /* No room in the kernel just now: completions make some. */
+    if (result == -EINTR || ((result == -EAGAIN || result == -EBUSY) &&
+                             in_flight > io_uring_sq_ready(&ring)))
+        return;
+    check(result, "submitting and waiting");
+}
+
+static void reap(void)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+
+    io_uring_for_each_cqe(&ring, head, cqe)
+    {
+        struct request *request = io_uring_cqe_get_data(cqe);
+        struct connection *c = request->connection;
+
+        /* With this flag the request goes on, and will be back. */
+        if (!(cqe->flags & IORING_CQE_F_MORE)) {
+            request->in_flight = false;
+            in_flight--;
+            if (c)
+                c->in_flight--;
+        }
+        if (c && request != &c->close)
+            look_at(c);
+        /* A cancel has nothing to say: what it hit comes back by itself. */
+        if (request->done)
+            request->done(request, cqe->res, cqe->flags);
+        n++;
+    }
+    io_uring_cq_advance(&ring, n);
+}
+
+void echo_turn(void)
+{
+    bool all = fill();
+
+    if (io_uring_sq_ready(&ring) > 0 || io_uring_cq_ready(&ring) == 0)
+        enter(all);
+    reap();
+}
+
+/* --- The server ---------------------------------------------------------- */
+
+void echo_open(const struct echo_settings *settings)
+{
+    set = settings;
+    counts = (struct counts){0};
+    stopping = paused = false;
+    TAILQ_INIT(&connections);
+    TAILQ_INIT(&due);
+    int result = io_uring_queue_init(set->entries, &ring, 0);
+    if (result < 0)
+        uring_refused(-result);
+    buffer_ring = buffer_ring_open(&ring, SLOTS);
+    empty = set->buffers;
+}
+
+void echo_close(void)
+{
+    stopping = true;
+    for (;;) { /* While it is canceled, accept may bring another one. */
+        while (!TAILQ_EMPTY(&connections))
+            hang_up(TAILQ_FIRST(&connections));
+        if (in_flight == 0 && TAILQ_EMPTY(&due))
+            break;
+        echo_turn();
+    }
+    io_uring_queue_exit(&ring);
+    buffer_ring_close(buffer_ring, SLOTS);
+    for (unsigned i = 0; i < SLOTS; i++) {
+        free(slots[i]);
+        slots[i] = NULL;
+    }
+}
+
+static void listen_on(unsigned port)
+{
+    struct sockaddr_in address = {
+        .sin_family = AF_INET,
+        .sin_port = htons((uint16_t)port),
+        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+    };
+    socklen_t length = sizeof(address);
+
+    /* No SOCK_NONBLOCK: to wait without us waiting is the ring's affair. */
+    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (listener < 0)
+        err(1, "making a socket");
+    /* Else the port is taken for a minute after the last connection. */
+    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)))
+        err(1, "setting SO_REUSEADDR");
+    if (bind(listener, (struct sockaddr *)&address, length))
+        err(1, "binding port %u of 127.0.0.1", port);
+    if (listen(listener, SOMAXCONN))
+        err(1, "listening on port %u", port);
+    if (getsockname(listener, (struct sockaddr *)&address, &length))
+        err(1, "asking for the port");
+    printf("port: %u\n", ntohs(address.sin_port));
+}
+
+/* Blocked, a signal interrupts nobody: it waits to be read. */
+static void watch_signals(void)
+{
+    sigset_t set_of;
+
+    sigemptyset(&set_of);
+    sigaddset(&set_of, SIGINT);
+    sigaddset(&set_of, SIGTERM);
+    if (sigprocmask(SIG_BLOCK, &set_of, NULL))
+        err(1, "blocking signals");
+    signals = signalfd(-1, &set_of, SFD_CLOEXEC);
+    if (signals < 0)
+        err(1, "making a signalfd");
+}
+
+void echo_run(const struct echo_settings *settings, unsigned port)
+{
+    echo_open(settings);
+    watch_signals();
+    listen_on(port);
+    if (fflush(stdout)) /* Somebody may be waiting for the port. */
+        err(1, "writing the port");
+
+    calls = 0;
+    while (!stopping)
+        echo_turn();
+
+    unsigned long open = counts.open;
+    echo_close();
+    if (COUNTED(close(listener)))
+        warn("closing the listener");
+
+    printf("connections: %lu\nlost: %lu\nidle: %lu\nopen at the end: %lu\n"
+           "pauses: %lu\nmessages: %lu\nbytes: %lu\n"
+           "out of buffers: %lu\nmost buffers held: %lu\noverflows: %lu\n"
+           "system calls: %lu\n",
+           counts.connections, counts.lost, traps.idle, open, counts.pauses,
+           counts.messages, counts.bytes, traps.starved, traps.held_most,
+           traps.overflows, calls);
+    if (counts.messages > 0)
+        printf("system calls for each message: %.2f\n",
+               (double)calls / (double)counts.messages);
+}
