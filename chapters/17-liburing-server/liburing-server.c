@@ -230,7 +230,6 @@ static void show_servers(void)
     putchar('\n');
     count_print(__FILE__,
                 (const char *[]){"echo.c", "../10-io-submit-poll/server.c",
-                                 "../10-io-submit-poll/events-aio.c",
                                  "../10-io-submit-poll/events-epoll.c", NULL});
 }
 
