@@ -40,7 +40,7 @@ calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/17-liburing-server"
     for file in 17-liburing-server/echo 10-io-submit-poll/server \
-        10-io-submit-poll/events-aio 10-io-submit-poll/events-epoll; do
+        10-io-submit-poll/events-epoll; do
         code=$(perl -0777 -pe 's{/\*.*?\*/}{}gs; s/^\s*\n//gm' \
             "$ROOT/chapters/$file.c" | wc -l)
         assert_regex "$(fact 'lines of code')" "(^| )$code in ${file#*/}.c"
