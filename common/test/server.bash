@@ -171,19 +171,31 @@ echoes_to_who_reads_late() {
     assert_equal "$(fact lost)" 0
 }
 
+# lost_one: has the server lost one connection? False if it has not yet heard of
+# the reset: the news may be a kernel worker's to bring, on a busy machine after
+# all the rest, and then the connection is still open at the end.
+lost_one() {
+    [[ $(fact lost) != 1 ]] || return 0
+    assert_equal "$(fact lost), $(fact 'open at the end') open" '0, 1 open'
+    return 1
+}
+
 # survives_who_never_reads COMMAND...
 survives_who_never_reads() {
     local peak
-    server_start "$@"
-    peak=$(PORT=$PORT client never_reads "$SERVER")
-    # It has gone away with much unread: a reset. Whoever comes after it is
-    # served after that.
-    PORT=$PORT client in_sequence 1
-    server_stop
-    # A sanitizer has its own ideas of memory.
-    built_with address || assert [ "$peak" -lt 16384 ] # KiB
-    assert [ "$(fact bytes)" -lt $((64 << 20)) ]
-    assert_equal "$(fact lost)" 1
+    for _ in {1..20}; do
+        server_start "$@"
+        peak=$(PORT=$PORT client never_reads "$SERVER")
+        # It has gone away with much unread: a reset. Whoever comes after it is
+        # served after that.
+        PORT=$PORT client in_sequence 1
+        server_stop
+        # A sanitizer has its own ideas of memory.
+        built_with address || assert [ "$peak" -lt 16384 ] # KiB
+        assert [ "$(fact bytes)" -lt $((64 << 20)) ]
+        if lost_one; then return 0; fi
+    done
+    fail "$output"
 }
 
 # Who closes a connection without having read all that came through it resets
@@ -197,12 +209,15 @@ resets() {
 
 # survives_a_reset COMMAND...
 survives_a_reset() {
-    server_start "$@"
-    PORT=$PORT client resets
-    PORT=$PORT client in_sequence 1
-    server_stop
-    assert_equal "$(fact connections)" 2
-    assert_equal "$(fact lost)" 1
+    for _ in {1..20}; do
+        server_start "$@"
+        PORT=$PORT client resets
+        PORT=$PORT client in_sequence 1
+        server_stop
+        assert_equal "$(fact connections)" 2
+        if lost_one; then return 0; fi
+    done
+    fail "$output"
 }
 
 # crowd N ROOM: so many clients have come and spoken before the first closes, and
