@@ -345,6 +345,7 @@ broken() {
 # its image is in a tmpfs that is full. All is gone with the mount namespace.
 failing_disk() {
     command -v mkfs.ext4 >/dev/null || skip 'mkfs.ext4 is not installed'
+    unshare -m true || skip 'this user may not mount, or not here'
     export SMALL=$BATS_TEST_TMPDIR/small DISK=$BATS_TEST_TMPDIR/disk
     mkdir "$SMALL" "$DISK"
     run --separate-stderr unshare -m bash -c '

@@ -429,7 +429,7 @@ whole() {
 
 @test "a full disk, for real" {
     export SRC OUT BIN
-    unshare -m true || skip 'this user may not mount'
+    unshare -m true || skip 'this user may not mount, or not here'
     run --separate-stderr unshare -m bash -c '
         mount -t tmpfs -o size=512k none "$OUT" || exit 77
         echo precious >"$OUT/dst"
