@@ -76,9 +76,10 @@ static TAILQ_HEAD(, connection) connections, due;
 
 void check(int result, const char *what)
 {
+    if (result >= 0)
+        return;
     errno = -result;
-    if (result < 0)
-        err(1, "%s", what);
+    err(1, "%s", what);
 }
 
 /* fill() has made sure that there is room. */
@@ -537,6 +538,7 @@ void echo_open(const struct echo_settings *settings)
 {
     set = settings;
     counts = (struct counts){0};
+    memset(&traps, 0, sizeof(traps));
     stopping = paused = false;
     TAILQ_INIT(&connections);
     TAILQ_INIT(&due);
@@ -574,7 +576,7 @@ static void listen_on(unsigned port)
     };
     socklen_t length = sizeof(address);
 
-    /* No SOCK_NONBLOCK: to wait without us waiting is the ring's affair. */
+    /* No SOCK_NONBLOCK: the ring waits, and we don't. */
     listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (listener < 0)
         err(1, "making a socket");
