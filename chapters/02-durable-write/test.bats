@@ -341,25 +341,6 @@ broken() {
 
 # --- A disk that fails --------------------------------------------------------------
 
-# failing_disk SCRIPT: run it where $DISK is an ext4 whose every new block fails:
-# its image is in a tmpfs that is full. All is gone with the mount namespace.
-failing_disk() {
-    command -v mkfs.ext4 >/dev/null || skip 'mkfs.ext4 is not installed'
-    unshare -m true || skip 'this user may not mount, or not here'
-    export SMALL=$BATS_TEST_TMPDIR/small DISK=$BATS_TEST_TMPDIR/disk
-    mkdir "$SMALL" "$DISK"
-    run --separate-stderr unshare -m bash -c '
-        mount -t tmpfs -o size=12m none "$SMALL" || exit 77
-        truncate -s 64M "$SMALL/image"
-        mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=0,nodiscard \
-            "$SMALL/image" >&2 || exit 77
-        mount -o loop,errors=continue "$SMALL/image" "$DISK" || exit 77
-        sync "$DISK"
-        head -c 16M /dev/zero >"$SMALL/rest" 2>/dev/null
-        '"$1"
-    [[ $status != 77 ]] || skip "no disk that fails: $(one_line "$stderr")"
-}
-
 @test "a real failure: the program tells, and the next fsync is a success" {
     export FILE BIN
     failing_disk '

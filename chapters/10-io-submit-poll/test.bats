@@ -50,9 +50,6 @@ each() {
 
 # --- The table ----------------------------------------------------------------
 
-# calls_for NAME: the line of the table.
-calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
-
 @test "system calls for each message, one client and eight" {
     run -0 "$BIN/10-io-submit-poll"
     assert_equal "$(calls_for aio)" '3.00 2.12'
@@ -116,8 +113,7 @@ END
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/10-io-submit-poll"
     for file in events-aio events-epoll events-poll; do
-        code=$(perl -0777 -pe 's{/\*.*?\*/}{}gs; s/^\s*\n//gm' \
-            "$ROOT/chapters/10-io-submit-poll/$file.c" | wc -l)
+        code=$(code_lines "$ROOT/chapters/10-io-submit-poll/$file.c")
         assert_regex "$(fact 'lines of code')" "(^| )$code in $file.c"
     done
 }
@@ -152,17 +148,9 @@ END
     each survives_few_descriptors
 }
 
-# More than it has room for: those wait, as they do without a descriptor.
 @test "1,100 connections at once, of which 1,024 have room" {
     ulimit -Sn 4096 2>/dev/null || skip "no more than $(ulimit -Hn) descriptors"
-    for with in aio epoll poll; do
-        server_start "$BIN/10-io-submit-poll" --serve 0 --with $with
-        PORT=$PORT client crowd 1100 1024
-        server_stop
-        assert_equal "$(fact connections)" 1100
-        assert_equal "$(fact lost)" 0
-        assert [ "$(fact pauses)" -gt 0 ]
-    done
+    each survives_a_crowd
 }
 
 @test "SIGINT and SIGTERM end it, with its counts" {
@@ -181,18 +169,11 @@ END
 
 # --- The server, under strace -------------------------------------------------
 
-# server_traced COMMAND...: server_start, and its calls go to a log. With -D the
-# server is our child, and strace is not.
-server_traced() {
-    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
-    server_start strace -D -f -o "$STRACE_LOG" -e signal=none "$@"
-}
-
 @test "strace: the server's count of system calls is right" {
     need_strace
     for with in aio epoll poll; do
         server_traced "$BIN/10-io-submit-poll" --serve 0 --with $with
-        PORT=$PORT client at_once 20
+        client at_once 20
         server_stop
         said=$(fact 'system calls')
         run -0 awk '
@@ -213,7 +194,7 @@ server_traced() {
     for with in aio epoll poll; do
         server_traced -e inject=sendto:error=EAGAIN:when=1+2 \
             "$BIN/10-io-submit-poll" --serve 0 --with $with
-        PORT=$PORT client in_sequence 20
+        client in_sequence 20
         server_stop
         assert_equal "$(count_calls sendto EAGAIN)" 20
         # Else the first client that has gone away would end it by SIGPIPE.
@@ -252,15 +233,6 @@ server_traced() {
     assert_equal "$(grep -cE ' = -1 (EINPROGRESS|EINVAL) ' <<<"$output")" 4
 }
 
-# ping_pong N: one message at a time, so that the server waits for each.
-ping_pong() {
-    dial
-    for ((i = 0; i < $1; i++)); do
-        echo "number $i" >&"$fd"
-        read -r -u "$fd"
-    done
-}
-
 # Here the ring is empty when the server looks, so it must wait by a system call.
 # A busy machine may have the message there by then: once in twenty runs will do.
 @test "a server that waits for each message makes one call more with aio" {
@@ -268,7 +240,7 @@ ping_pong() {
         found=()
         for with in aio epoll poll; do
             server_start "$BIN/10-io-submit-poll" --serve 0 --with $with
-            PORT=$PORT client ping_pong 100
+            client ping_pong 100
             server_stop
             # The few for the connection, and for the end, round down.
             found+=($(($(fact 'system calls') / 100)))
@@ -298,7 +270,7 @@ ping_pong() {
     for with in aio epoll poll; do
         server_traced -e inject=accept4:error=ENFILE:when=1..3 \
             "$BIN/10-io-submit-poll" --serve 0 --with $with
-        PORT=$PORT client in_sequence 1
+        client in_sequence 1
         server_stop
         assert_equal "$(count_calls accept4 ENFILE)" 3
         assert_equal "$(fact connections)" 1
@@ -306,9 +278,5 @@ ping_pong() {
 }
 
 @test "a port that is taken is an error" {
-    server_start "$BIN/10-io-submit-poll" --serve 0
-    run -1 --separate-stderr "$BIN/10-io-submit-poll" --serve "$PORT"
-    assert_equal "$stderr" "10-io-submit-poll: binding port $PORT of 127.0.0.1:\
- Address already in use"
-    server_stop
+    refuses_a_port_that_is_taken "$BIN/10-io-submit-poll" --serve 0
 }

@@ -8,6 +8,7 @@ setup() {
     load ../../common/test/server
     needs 17-liburing-server
     SERVE=("$BIN/17-liburing-server" --serve 0)
+    CLIENT_FUNCTIONS+=(resident at_once trickle)
 }
 
 teardown() { server_kill; }
@@ -25,9 +26,6 @@ teardown() { server_kill; }
     assert_equal "$stderr" ''
 }
 
-# calls_for NAME: the line of the table.
-calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
-
 @test "system calls for each message, one client and eight, beside 10's three" {
     run -0 "$BIN/17-liburing-server"
     assert_equal "$(calls_for 'one ring')" '1.00 0.12'
@@ -41,8 +39,7 @@ calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
     run -0 "$BIN/17-liburing-server"
     for file in 17-liburing-server/echo 10-io-submit-poll/server \
         10-io-submit-poll/events-epoll; do
-        code=$(perl -0777 -pe 's{/\*.*?\*/}{}gs; s/^\s*\n//gm' \
-            "$ROOT/chapters/$file.c" | wc -l)
+        code=$(code_lines "$ROOT/chapters/$file.c")
         assert_regex "$(fact 'lines of code')" "(^| )$code in ${file#*/}.c"
     done
 }
@@ -78,12 +75,7 @@ calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
 
 @test "1,100 connections at once, of which 1,024 have room" {
     ulimit -Sn 4096 2>/dev/null || skip "no more than $(ulimit -Hn) descriptors"
-    server_start "${SERVE[@]}"
-    PORT=$PORT client crowd 1100 1024
-    server_stop
-    assert_equal "$(fact connections)" 1100
-    assert_equal "$(fact lost)" 0
-    assert [ "$(fact pauses)" -gt 0 ]
+    survives_a_crowd "${SERVE[@]}"
 }
 
 # The signal comes through the ring: no handler, and no call is interrupted.
@@ -92,11 +84,7 @@ calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
 }
 
 @test "a port that is taken is an error" {
-    server_start "${SERVE[@]}"
-    run -1 --separate-stderr "$BIN/17-liburing-server" --serve "$PORT"
-    assert_equal "$stderr" "17-liburing-server: binding port $PORT of 127.0.0.1:\
- Address already in use"
-    server_stop
+    refuses_a_port_that_is_taken "${SERVE[@]}"
 }
 
 # --- Nothing stays behind -----------------------------------------------------
@@ -115,17 +103,10 @@ resident() {
         "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status")"
 }
 
-# in_bash FUNCTION [ARGUMENTS]: `client` for the functions above.
-in_bash() {
-    PORT=$PORT timeout --kill-after=5 100 bash -c \
-        "set -e; $(declare -f left_by resident dial in_sequence stuck at_once \
-            while_stuck trickle trickle_until_stuck)"$'\n"$@"' client "$@" 3>&-
-}
-
 @test "10,000 connections in sequence leave no descriptor and no memory" {
     server_start "${SERVE[@]}"
     # shellcheck disable=SC2153 # server_start sets it.
-    run -0 in_bash left_by "$SERVER" 10000
+    run -0 client left_by "$SERVER" 10000
     read -r fds_before kib_before <<<"${lines[0]}"
     read -r fds_after kib_after <<<"${lines[1]}"
     server_stop
@@ -139,19 +120,6 @@ in_bash() {
 
 # --- Slow, silent, and too many at once ---------------------------------------
 
-# stuck PROCESS...: wait until all have written, and none can any more: see
-# until_stuck in server.bash.
-stuck() {
-    local before='' now pid
-    while
-        now=$(for pid; do grep wchar "/proc/$pid/io"; done)
-        [[ $now != "$before" || $now == *'wchar: 0'* ]]
-    do
-        before=$now
-        in_sequence 100
-    done
-}
-
 # A hundred that send and never read. Once the server takes no more from them,
 # others are served as if they were alone.
 while_stuck() {
@@ -160,8 +128,7 @@ while_stuck() {
         socat -u OPEN:/dev/zero "TCP:127.0.0.1:$PORT,rcvbuf=4096,sndbuf=4096" &
         pids+=($!)
     done
-    stuck "${pids[@]}"
-    kill -0 "${pids[@]}"
+    until_stuck "${pids[@]}"
     at_once 100
     dial
     seq 100000 >&"$fd" &
@@ -172,8 +139,8 @@ while_stuck() {
 
 @test "a hundred slow readers do not stop a fast one" {
     server_start "${SERVE[@]}"
-    in_bash while_stuck 2>"$BATS_TEST_TMPDIR/err"
-    PORT=$PORT client in_sequence 1
+    client while_stuck 2>"$BATS_TEST_TMPDIR/err"
+    client in_sequence 1
     server_stop
     assert_equal "$(fact lost)" 100
     # They had more buffers than the ring has slots; and no more than each of
@@ -199,14 +166,13 @@ trickle() {
 
 trickle_until_stuck() {
     trickle &
-    stuck $!
-    kill -0 $!
+    until_stuck $!
     kill $!
 }
 
 @test "who sends little at a time and never reads is not read from either" {
     server_start "${SERVE[@]}"
-    in_bash trickle_until_stuck
+    client trickle_until_stuck
     server_stop
     # Seven, and what two turns can bring; and the other connection's.
     assert [ "$(fact 'most buffers held')" -le $((7 + 2 * 64 + 1)) ]
@@ -219,7 +185,7 @@ trickle_until_stuck() {
             2>/dev/null 3>&- &
         slow[i]=$!
     done
-    in_bash stuck "${slow[@]}"
+    client until_stuck "${slow[@]}"
     server_stop
     assert_equal "$(fact 'open at the end')" 3
     wait "${slow[@]}" || :
@@ -254,7 +220,7 @@ trickle_until_stuck() {
 
 @test "nobody is closed for silence without --idle" {
     server_start "${SERVE[@]}"
-    PORT=$PORT client at_once 20
+    client at_once 20
     server_stop
     assert_equal "$(fact idle)" 0
 }
@@ -280,7 +246,7 @@ burst() {
 
 @test "with one buffer for a hundred the recvs end, and are armed again" {
     server_start "${SERVE[@]}" --buffers 1
-    PORT=$PORT client burst 100 "$SERVER"
+    client burst 100 "$SERVER"
     server_stop
     assert_equal "$(fact messages)" 200
     assert_equal "$(fact lost)" 0
@@ -289,7 +255,7 @@ burst() {
 
 @test "with sixteen places for a hundred completions none is lost" {
     server_start "${SERVE[@]}" --entries 8
-    PORT=$PORT client burst 100 "$SERVER"
+    client burst 100 "$SERVER"
     server_stop
     assert_equal "$(fact messages)" 200
     assert_equal "$(fact lost)" 0
@@ -308,17 +274,10 @@ burst() {
 
 # --- System calls -------------------------------------------------------------
 
-# server_traced COMMAND...: server_start, and its calls go to a log. With -D the
-# server is our child, and strace is not.
-server_traced() {
-    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
-    server_start strace -D -f -o "$STRACE_LOG" -e signal=none "$@"
-}
-
 @test "strace: io_uring_enter serves, and no other call" {
     need_strace
     server_traced "${SERVE[@]}"
-    PORT=$PORT client at_once 20
+    client at_once 20
     server_stop
     said=$(fact 'system calls')
     # Besides, memory comes and goes; and at the end, the ring and the listener.
@@ -333,21 +292,12 @@ server_traced() {
     assert_line "io_uring_enter $((said - 1))"
 }
 
-# ping_pong N: one message at a time, so that the server waits for each.
-ping_pong() {
-    dial
-    for ((i = 0; i < $1; i++)); do
-        echo "number $i" >&"$fd"
-        read -r -u "$fd"
-    done
-}
-
 # A submit, which comes back with the send's completion, and a wait. A busy
 # machine may have the next message there by then: once in twenty will do.
 @test "a server that waits for each message makes two calls" {
     for _ in {1..20}; do
         server_start "${SERVE[@]}"
-        PORT=$PORT client ping_pong 100
+        client ping_pong 100
         server_stop
         # The few for the connection, and for the end, round down.
         [[ $(($(fact 'system calls') / 100)) != 2 ]] || return 0

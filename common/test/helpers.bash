@@ -62,6 +62,12 @@ checksum_of_01() {
     "$BIN/01-blocking-read" "$@" "$FILE" | sed -n 's/^checksum: //p' | sort -u
 }
 
+# code_lines SOURCE: how many of its lines hold code, by another hand than
+# count_print()'s.
+code_lines() {
+    perl -0777 -pe 's{/\*.*?\*/}{}gs; s/^\s*\n//gm' "$1" | wc -l
+}
+
 # one_line TEXT: as a reason for a skip has to be.
 one_line() { tr -s '\n' ' ' <<<"$1" | sed 's/ $//'; }
 
@@ -239,4 +245,23 @@ strace_short() {
     ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 \
         strace_calls "$1" -E LD_PRELOAD=libshort.so \
         -E LD_LIBRARY_PATH="$BUILD" "${@:2}"
+}
+
+# failing_disk SCRIPT: run it where $DISK is an ext4 whose every new block fails:
+# its image is in a tmpfs that is full. All is gone with the mount namespace.
+failing_disk() {
+    command -v mkfs.ext4 >/dev/null || skip 'mkfs.ext4 is not installed'
+    unshare -m true || skip 'this user may not mount, or not here'
+    export SMALL=$BATS_TEST_TMPDIR/small DISK=$BATS_TEST_TMPDIR/disk
+    mkdir "$SMALL" "$DISK"
+    run --separate-stderr unshare -m bash -c '
+        mount -t tmpfs -o size=12m none "$SMALL" || exit 77
+        truncate -s 64M "$SMALL/image"
+        mkfs.ext4 -q -O ^has_journal -E lazy_itable_init=0,nodiscard \
+            "$SMALL/image" >&2 || exit 77
+        mount -o loop,errors=continue "$SMALL/image" "$DISK" || exit 77
+        sync "$DISK"
+        head -c 16M /dev/zero >"$SMALL/rest" 2>/dev/null
+        '"$1"
+    [[ $status != 77 ]] || skip "no disk that fails: $(one_line "$stderr")"
 }

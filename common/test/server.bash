@@ -46,10 +46,12 @@ server_stop() {
 # server_kill: for teardown. A test that has failed leaves its server behind.
 server_kill() { [[ ! ${SERVER:-} ]] || kill -KILL "$SERVER" 2>/dev/null || :; }
 
-# client FUNCTION [ARGUMENTS]: in a bash of its own, a hang being a failure.
+# client FUNCTION [ARGUMENTS]: in a bash of its own, which also has the functions
+# in CLIENT_FUNCTIONS; a hang being a failure.
+CLIENT_FUNCTIONS=(dial in_sequence until_stuck)
 client() {
-    timeout --kill-after=5 100 bash -c \
-        "set -e; $(declare -f "$1" dial in_sequence until_stuck)"$'\n"$@"' \
+    PORT=$PORT timeout --kill-after=5 100 bash -c \
+        "set -e; $(declare -f "$1" "${CLIENT_FUNCTIONS[@]}")"$'\n"$@"' \
         client "$@" 3>&-
 }
 
@@ -72,7 +74,7 @@ in_sequence() {
 # echoes_in_sequence N COMMAND...
 echoes_in_sequence() {
     server_start "${@:2}"
-    PORT=$PORT client in_sequence "$1"
+    client in_sequence "$1"
     server_stop
     assert_equal "$(fact connections)" "$1"
     assert_equal "$(fact lost)" 0
@@ -95,7 +97,7 @@ at_once() {
 # echoes_at_once N COMMAND...
 echoes_at_once() {
     server_start "${@:2}"
-    PORT=$PORT client at_once "$1"
+    client at_once "$1"
     server_stop
     assert_equal "$(fact connections)" "$1"
     assert_equal "$(fact lost)" 0
@@ -129,15 +131,19 @@ echoes_bytes() {
 
 # --- Clients that do not behave -----------------------------------------------
 
-# until_stuck PROCESS: wait until it can't write any more: it has written nothing
-# while another client was echoed a hundred messages. Fails if it has finished.
+# until_stuck PROCESS...: wait until all have written, and none can any more: they
+# have written nothing while another client was echoed a hundred messages. Fails
+# if one has finished.
 until_stuck() {
-    local before='' now
-    while now=$(grep wchar "/proc/$1/io") && [[ $now != "$before" ]]; do
+    local before='' now pid
+    while
+        now=$(for pid; do grep wchar "/proc/$pid/io"; done)
+        [[ $now != "$before" || $now == *'wchar: 0'* ]]
+    do
         before=$now
         in_sequence 100
     done
-    kill -0 "$1"
+    kill -0 "$@"
 }
 
 # One sends 64 MiB and reads none of it. The kernel's buffers take a part; then
@@ -166,7 +172,7 @@ reads_late() {
 # echoes_to_who_reads_late COMMAND...
 echoes_to_who_reads_late() {
     server_start "$@"
-    PORT=$PORT client reads_late
+    client reads_late
     server_stop
     assert_equal "$(fact lost)" 0
 }
@@ -185,10 +191,10 @@ survives_who_never_reads() {
     local peak
     for _ in {1..20}; do
         server_start "$@"
-        peak=$(PORT=$PORT client never_reads "$SERVER")
+        peak=$(client never_reads "$SERVER")
         # It has gone away with much unread: a reset. Whoever comes after it is
         # served after that.
-        PORT=$PORT client in_sequence 1
+        client in_sequence 1
         server_stop
         # A sanitizer has its own ideas of memory.
         built_with address || assert [ "$peak" -lt 16384 ] # KiB
@@ -211,8 +217,8 @@ resets() {
 survives_a_reset() {
     for _ in {1..20}; do
         server_start "$@"
-        PORT=$PORT client resets
-        PORT=$PORT client in_sequence 1
+        client resets
+        client in_sequence 1
         server_stop
         assert_equal "$(fact connections)" 2
         if lost_one; then return 0; fi
@@ -248,7 +254,7 @@ crowd_for_few() {
     for open in "/proc/$SERVER/fd"/*; do
         ((${open##*/} >= 32)) || ((--room))
     done
-    PORT=$PORT client crowd 50 "$room"
+    client crowd 50 "$room"
 }
 
 # survives_few_descriptors COMMAND...
@@ -258,6 +264,17 @@ survives_few_descriptors() {
     server_stop
     assert_equal "$(fact connections)" 50
     assert_equal "$(fact lost)" 0
+}
+
+# survives_a_crowd COMMAND...: more than the 1,024 that it has room for. Those
+# wait, as they do without a descriptor.
+survives_a_crowd() {
+    server_start "$@"
+    client crowd 1100 1024
+    server_stop
+    assert_equal "$(fact connections)" 1100
+    assert_equal "$(fact lost)" 0
+    assert [ "$(fact pauses)" -gt 0 ]
 }
 
 # stops_cleanly COMMAND...: by either signal, with clients there.
@@ -276,3 +293,33 @@ stops_cleanly() {
         exec {fd}>&-
     done
 }
+
+# refuses_a_port_that_is_taken COMMAND... --serve 0
+refuses_a_port_that_is_taken() {
+    server_start "$@"
+    run -1 --separate-stderr "${@:1:$#-1}" "$PORT"
+    assert_equal "$stderr" "${1##*/}: binding port $PORT of 127.0.0.1:\
+ Address already in use"
+    server_stop
+}
+
+# --- What a server does, message by message ------------------------------------
+
+# ping_pong N: one message at a time, so that the server waits for each.
+ping_pong() {
+    dial
+    for ((i = 0; i < $1; i++)); do
+        echo "number $i" >&"$fd"
+        read -r -u "$fd"
+    done
+}
+
+# server_traced COMMAND...: server_start, and its calls go to a log. With -D the
+# server is our child, and strace is not.
+server_traced() {
+    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
+    server_start strace -D -f -o "$STRACE_LOG" -e signal=none "$@"
+}
+
+# calls_for NAME: the line of a table of calls for each message.
+calls_for() { grep "^$1  " <<<"$output" | sed "s/^$1  *//; s/  */ /"; }
