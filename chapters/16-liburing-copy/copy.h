@@ -42,8 +42,6 @@ extern unsigned rounds; /* How often the demonstration measures. */
 /* Copy all of it. Exits with a message on errors. */
 void copy_all(struct copy *copy);
 
-int64_t now(void); /* In nanoseconds. */
-
 /* The program called without arguments: copies `path` in several ways. */
 void demonstrate(const char *path, struct io_uring *ring);
 

@@ -3,17 +3,17 @@
  * ring, and with a loop of read(2) and write(2), cold and warm. All copies are
  * files without a name: they are gone with the program.
  */
+#include "blocks.h"
 #include "copy.h"
+#include "cost.h"
 #include "scratch.h"
+#include "timeline.h"
 
-#include <dirent.h>
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -70,25 +70,19 @@ static size_t size_of(const char *path, int fd)
 /* Have the pages dropped from the page cache, and say how many are left. */
 static long drop(const char *path, int fd)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t bytes = size_of(path, fd);
-    size_t pages = (bytes + page - 1) / page;
-    unsigned char *resident = malloc(pages);
-    void *map = mmap(NULL, bytes, PROT_READ, MAP_SHARED, fd, 0);
-    long left = 0;
+    struct block whole = {.length = size_of(path, fd)};
+    struct blocks file = {.path = path, .fd = fd, .count = 1, .block = &whole};
 
-    if (!resident || map == MAP_FAILED)
-        err(1, "mapping %s", path);
-    int error = posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    if (error)
-        errx(1, "dropping the pages of %s: %s", path, strerror(error));
-    if (mincore(map, bytes, resident))
-        err(1, "counting the pages of %s", path);
-    for (size_t i = 0; i < pages; i++)
-        left += resident[i] & 1;
-    munmap(map, bytes);
-    free(resident);
-    return left;
+    blocks_drop(&file);
+    return blocks_resident(&file);
+}
+
+/* Pages and more pages; or unknown, where one of them is. */
+static long add(long pages, long more)
+{
+    bool unknown = pages == RESIDENT_UNKNOWN || more == RESIDENT_UNKNOWN;
+
+    return unknown ? RESIDENT_UNKNOWN : pages + more;
 }
 
 static void read_whole(int fd, char *data, size_t bytes, off_t offset)
@@ -135,31 +129,17 @@ static int copy_once(const char *path, int in, struct io_uring *ring,
 
     if (lseek(in, 0, SEEK_SET))
         err(1, "rewinding %s", path);
-    int64_t began = now();
+    int64_t began = timeline_now();
     if (ring)
         copy_all(&copy);
     else
         copy.enters = loop(path, in, out);
-    pass->time += now() - began;
+    pass->time += timeline_now() - began;
     pass->calls += copy.enters;
     pass->bytes += copy.bytes;
     pass->most_in_flight = ring ? copy.most_in_flight : 1;
     compare(path, in, out);
     return out;
-}
-
-/* The middle one; of an even number, the upper one of the two. */
-static int by_size(const void *one, const void *other)
-{
-    double a = *(const double *)one, b = *(const double *)other;
-
-    return (a > b) - (a < b);
-}
-
-static double median(double *values)
-{
-    qsort(values, rounds, sizeof(*values), by_size);
-    return values[rounds / 2];
 }
 
 /* Both ways in turn, `times` copies each, in as many rounds as are wanted: a row
@@ -176,7 +156,7 @@ static struct pass row(const char *name, const char *path, int in, int times,
             unsigned way = (round + i) % 2; /* Nobody is always the first. */
             pass[way] = (struct pass){0};
             if (cached)
-                *cached += drop(path, in);
+                *cached = add(*cached, drop(path, in));
             for (int n = 0; n < times; n++)
                 if (close(copy_once(path, in, way ? NULL : ring, &pass[way])))
                     err(1, "closing a scratch file");
@@ -185,27 +165,10 @@ static struct pass row(const char *name, const char *path, int in, int times,
         ratio[round] = took[0][round] / took[1][round];
     }
     printf("%-14s%9.2f ms %6u calls%11.2f ms %6u calls%10.0f%%\n", name,
-           median(took[0]), pass[0].calls, median(took[1]), pass[1].calls,
-           100 * median(ratio));
+           cost_median(took[0], rounds), pass[0].calls,
+           cost_median(took[1], rounds), pass[1].calls,
+           100 * cost_median(ratio, rounds));
     return pass[0];
-}
-
-/* Threads of this process that the kernel has made, to do in them what would
-   have to wait: it calls them iou-wrk. We have one of our own. */
-static int kernel_threads(void)
-{
-    DIR *tasks = opendir("/proc/self/task");
-    int threads = -1;
-
-    if (!tasks)
-        err(1, "opening /proc/self/task");
-    errno = 0;
-    for (struct dirent *task; (task = readdir(tasks)); errno = 0)
-        threads += task->d_name[0] != '.';
-    if (errno) /* NULL is the end, or an error. */
-        err(1, "reading /proc/self/task");
-    closedir(tasks);
-    return threads;
 }
 
 /* A file of some bytes, to be copied. It ends in a hole where `size` is more. */
@@ -266,12 +229,18 @@ void demonstrate(const char *path, struct io_uring *ring)
     struct pass cold = row("cold", path, in, 1, ring, &cached);
     row("warm", path, in, 1, ring, NULL);
     row("4 KiB, 100 x", "a small file", small, 100, ring, NULL);
-    printf("\npages cached before the cold copies: %ld\n"
-           "most in flight in the ring: %u\n"
-           "threads of the kernel's: %d\n"
+    if (cached == RESIDENT_UNKNOWN)
+        puts("\npages cached before the cold copies: unknown");
+    else
+        printf("\npages cached before the cold copies: %ld\n", cached);
+    /* What would have to wait, the kernel does in threads of this process, called
+       iou-wrk. We have one of our own. */
+    unsigned threads;
+    cost_processors(&threads);
+    printf("most in flight in the ring: %u\n"
+           "threads of the kernel's: %u\n"
            "bytes: %ju, and all copies are equal\n",
-           cached, cold.most_in_flight, kernel_threads(),
-           (uintmax_t)cold.bytes);
+           cold.most_in_flight, threads - 1, (uintmax_t)cold.bytes);
     copy_holes(ring);
     if (close(in) || close(small))
         err(1, "closing %s", path);

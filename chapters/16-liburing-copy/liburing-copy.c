@@ -10,7 +10,7 @@
  * calls each one makes.
  *
  * Build: cc -Icommon chapters/16-liburing-copy/{liburing-copy,demo}.c \
- *           common/{args,save,scratch,why}.c \
+ *           common/{args,blocks,cost,save,scratch,terminal,timeline,why}.c \
  *           -lz -luring -o 16-liburing-copy
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
@@ -21,6 +21,7 @@
 #include "args.h"
 #include "copy.h"
 #include "save.h"
+#include "timeline.h"
 #include "why.h"
 
 #include <err.h>
@@ -31,7 +32,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 unsigned depth = 3, block = 128;
@@ -53,19 +53,11 @@ static const struct program program = {
 
 /* --- Progress, on stderr, if that is a terminal ---------------------------- */
 
-int64_t now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
-}
-
 /* Ten times a second are enough for any eye. */
 static void progress(struct copy *c, bool complete)
 {
     static const char full[] = "##############################";
-    int64_t time = c->bar ? now() : 0;
+    int64_t time = c->bar ? timeline_now() : 0;
 
     /* What was too quick to be drawn needs no last line either. */
     if (!c->bar ||
@@ -255,7 +247,7 @@ void copy_all(struct copy *c)
     c->stream = is_stream(c);
     c->eof = c->stream ? INT64_MAX : c->size;
     c->data_ends = c->stream ? INT64_MAX : 0;
-    c->began = c->drawn = now();
+    c->began = c->drawn = timeline_now();
 
     for (fill(c); c->in_flight > 0; fill(c)) {
         submit_and_wait(c);
