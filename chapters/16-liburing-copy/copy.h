@@ -30,6 +30,7 @@ struct copy {
     off_t size;      /* At the start; 0 is unknown. */
     off_t next;      /* Where the next bucket's work begins. */
     off_t data_ends; /* And a hole begins, or the end of the file. */
+    off_t advised;   /* Up to here the kernel is to read ahead. */
     off_t eof;       /* The end of the file, once it is known. */
     int64_t began, drawn;
 };
