@@ -18,7 +18,7 @@
 enum {
     SIZE_MOST = 16 << 20,
     TOTAL_MOST = 1 << 30, /* All the blocks are in memory at once. */
-    KNOBS_MOST = 8,
+    KNOBS_MOST = 16,
     OPTION_HELP = 256, /* Options without a letter start past the letters. */
     OPTION_TRACE,
     OPTION_CHECK,
@@ -29,9 +29,10 @@ enum {
    `text` has room for 40 characters. */
 static const char *option_text(const struct knob *knob, char *text)
 {
-    const char *argument = knob->words ? " WORD" : knob->most ? " N" : "";
+    bool alone = knob->kind == KNOB_IS_SWITCH;
 
-    snprintf(text, 40, "--%s%s", knob->name, argument);
+    snprintf(text, 40, "--%s%s%s", knob->name, alone ? "" : " ",
+             alone ? "" : knob->argument);
     return text;
 }
 
@@ -67,14 +68,15 @@ static void knob_help(const struct knob *knob)
     char text[40];
 
     printf("  %-14s %s", option_text(knob, text), knob->help);
-    if (knob->words) {
+    if (knob->kind == KNOB_IS_WORD) {
         for (unsigned i = 0; knob->words[i]; i++)
             printf("%s%s", i == 0 ? ": " : ", ", knob->words[i]);
         printf(" (%s)", knob->words[*knob->value]);
-    } else if (knob->most) {
-        printf(", %u to %u", knob->least, knob->most);
+    } else if (knob->kind != KNOB_IS_TEXT && knob->kind != KNOB_IS_SWITCH) {
+        double unit = knob->kind == KNOB_IS_SECONDS ? 1000 : 1;
+        printf(", %.10g to %.10g", knob->least / unit, knob->most / unit);
         if (*knob->value >= knob->least && *knob->value <= knob->most)
-            printf(" (%u)", *knob->value);
+            printf(" (%.10g)", *knob->value / unit);
     }
     putchar('\n');
 }
@@ -103,8 +105,7 @@ static void help(const struct program *program)
            program->page ? program->page : program->name);
 }
 
-__attribute__((noreturn, format(printf, 2, 3))) static void
-wrong(const struct program *program, const char *what, ...)
+void args_wrong(const struct program *program, const char *what, ...)
 {
     va_list arguments;
 
@@ -115,7 +116,7 @@ wrong(const struct program *program, const char *what, ...)
     exit(2);
 }
 
-/* A whole number, with K or M after it where `units`; wrong() outside the
+/* A whole number, with K or M after it where `units`; args_wrong() outside the
    range. strtoul() takes signs and blanks, so the first character is looked
    at before. */
 static size_t number(const struct program *program, const char *option,
@@ -135,11 +136,27 @@ static size_t number(const struct program *program, const char *option,
     end += shift != 0;
 
     if (end == text || *end != '\0')
-        wrong(program, "%s: '%s' is not a number", option, text);
+        args_wrong(program, "%s: '%s' is not a number", option, text);
     if (errno || value > most >> shift || value << shift < least)
-        wrong(program, "%s: %s is out of range, %zu to %zu", option, text,
-              least, most);
+        args_wrong(program, "%s: %s is out of range, %zu to %zu", option, text,
+                   least, most);
     return value << shift;
+}
+
+/* Seconds, as milliseconds. */
+static unsigned seconds(const struct program *program, const char *option,
+                        const char *text, const struct knob *knob)
+{
+    char *end;
+    double value = strtod(text, &end);
+
+    if (end == text || *end != '\0' ||
+        strspn(text, "0123456789.") < strlen(text))
+        args_wrong(program, "%s: '%s' is not a number", option, text);
+    if (value * 1000 > knob->most || value * 1000 < knob->least)
+        args_wrong(program, "%s: %s is out of range, %.10g to %.10g", option,
+                   text, knob->least / 1e3, knob->most / 1e3);
+    return (unsigned)(value * 1000 + 0.5);
 }
 
 /* Give the knob what the command line says; `text` is NULL for a switch. */
@@ -149,18 +166,22 @@ static void turn(const struct program *program, const struct knob *knob,
     char option[32];
 
     snprintf(option, sizeof(option), "--%s", knob->name);
-    if (!text) {
+    if (knob->kind == KNOB_IS_SWITCH) {
         *knob->value = 1;
-    } else if (!knob->words) {
+    } else if (knob->kind == KNOB_IS_TEXT) {
+        *knob->text = text;
+    } else if (knob->kind == KNOB_IS_SECONDS) {
+        *knob->value = seconds(program, option, text, knob);
+    } else if (knob->kind != KNOB_IS_WORD) {
         *knob->value = (unsigned)number(program, option, text, knob->least,
-                                        knob->most, false);
+                                        knob->most, knob->kind == KNOB_IS_SIZE);
     } else {
         unsigned i = 0;
         while (knob->words[i] && strcmp(knob->words[i], text) != 0)
             i++;
         if (!knob->words[i])
-            wrong(program, "%s: '%s' is not one of its words; see --help",
-                  option, text);
+            args_wrong(program, "%s: '%s' is not one of its words; see --help",
+                       option, text);
         *knob->value = i;
     }
 }
@@ -205,7 +226,7 @@ struct args args_parse(int argc, char **argv, const struct program *program)
     for (int i = 0; knobs && knobs[i].name && i < KNOBS_MOST; i++)
         options[known++] = (struct option){
             knobs[i].name,
-            knobs[i].words || knobs[i].most ? required_argument : no_argument,
+            knobs[i].kind == KNOB_IS_SWITCH ? no_argument : required_argument,
             NULL, OPTION_KNOB + i};
 
     /* The colon in front makes getopt tell a missing argument from an unknown
@@ -222,8 +243,9 @@ struct args args_parse(int argc, char **argv, const struct program *program)
         case 's':
             args.size = number(program, "-s", optarg, page, SIZE_MOST, true);
             if (args.size % page)
-                wrong(program, "-s: %s is no multiple of the page size, %zu",
-                      optarg, page);
+                args_wrong(program,
+                           "-s: %s is no multiple of the page size, %zu",
+                           optarg, page);
             break;
         case OPTION_TRACE:
             args.trace = optarg;
@@ -235,29 +257,29 @@ struct args args_parse(int argc, char **argv, const struct program *program)
             help(program);
             exit(0);
         case ':':
-            wrong(program, "%s needs an argument", argv[optind - 1]);
+            args_wrong(program, "%s needs an argument", argv[optind - 1]);
         case '?':
             if (optopt != 0 && optopt < OPTION_HELP)
-                wrong(program, "unknown option -%c", optopt);
-            wrong(program, "unknown option %s", argv[optind - 1]);
+                args_wrong(program, "unknown option -%c", optopt);
+            args_wrong(program, "unknown option %s", argv[optind - 1]);
         default:
             turn(program, &knobs[option - OPTION_KNOB], optarg);
         }
     }
     if (args.count > TOTAL_MOST / args.size)
-        wrong(program, "-n %u times -s %zu is more than 1 GiB", args.count,
-              args.size);
+        args_wrong(program, "-n %u times -s %zu is more than 1 GiB", args.count,
+                   args.size);
     if (optind < argc && (program->takes_file || program->copies)) {
         args.file = argv[optind++];
         args.sample = false;
     }
     if (program->copies && !args.sample) {
         if (optind == argc)
-            wrong(program, "where is %s to be copied to?", args.file);
+            args_wrong(program, "where is %s to be copied to?", args.file);
         args.destination = argv[optind++];
     }
     if (optind < argc)
-        wrong(program, "too many arguments: %s", argv[optind]);
+        args_wrong(program, "too many arguments: %s", argv[optind]);
     return args;
 }
 

@@ -15,35 +15,64 @@
 /** The most blocks that -n allows. */
 enum { BLOCKS_MOST = 256 };
 
+/** What follows the name of an option. */
+enum knob_kind {
+    KNOB_IS_SWITCH, /**< Nothing. */
+    KNOB_IS_NUMBER,
+    KNOB_IS_SIZE,
+    KNOB_IS_SECONDS,
+    KNOB_IS_WORD,
+    KNOB_IS_TEXT
+};
+
 /** An option that only one chapter has; made by one of the macros below. */
 struct knob {
     const char *name;         /**< The long option, without the dashes. */
     const char *help;         /**< What it sets, a few words. */
+    enum knob_kind kind;      /**< What is to follow it. */
     unsigned *value;          /**< Holds the default, receives what is given. */
     unsigned least;           /**< The smallest number allowed. */
     unsigned most;            /**< The largest number allowed. */
     const char *const *words; /**< The words allowed, NULL behind the last. */
+    const char **text;        /**< Receives a text; NULL where none is given. */
+    const char *argument;     /**< What the text is, for the usage: FILE. */
 };
 
 /** `--NAME N`, a number. A default that is out of range means "not given". */
 #define KNOB_NUMBER(name, help, value, least, most)                            \
     {                                                                          \
-        name, help, value, least, most, NULL                                   \
+        name, help, KNOB_IS_NUMBER, value, least, most, NULL, NULL, "N"        \
+    }
+/** `--NAME SIZE`, bytes; K and M may follow. */
+#define KNOB_SIZE(name, help, value, least, most)                              \
+    {                                                                          \
+        name, help, KNOB_IS_SIZE, value, least, most, NULL, NULL, "SIZE"       \
+    }
+/** `--NAME S`, seconds with three decimals at the most; all three numbers are
+ *  milliseconds. */
+#define KNOB_SECONDS(name, help, value, least, most)                           \
+    {                                                                          \
+        name, help, KNOB_IS_SECONDS, value, least, most, NULL, NULL, "S"       \
     }
 /** `--NAME WORD`, one of several; the value is which, from 0. */
 #define KNOB_WORD(name, help, value, words)                                    \
     {                                                                          \
-        name, help, value, 0, 0, words                                         \
+        name, help, KNOB_IS_WORD, value, 0, 0, words, NULL, "WORD"             \
+    }
+/** `--NAME ARGUMENT`, any text, which is for the program to understand. */
+#define KNOB_TEXT(name, help, text, argument)                                  \
+    {                                                                          \
+        name, help, KNOB_IS_TEXT, NULL, 0, 0, NULL, text, argument             \
     }
 /** `--NAME`, with no argument; the value becomes 1. */
 #define KNOB_SWITCH(name, help, value)                                         \
     {                                                                          \
-        name, help, value, 0, 0, NULL                                          \
+        name, help, KNOB_IS_SWITCH, value, 0, 0, NULL, NULL, NULL              \
     }
 /** Behind the last knob. */
 #define KNOB_END                                                               \
     {                                                                          \
-        NULL, NULL, NULL, 0, 0, NULL                                           \
+        NULL, NULL, KNOB_IS_SWITCH, NULL, 0, 0, NULL, NULL, NULL               \
     }
 
 /** What a program says of itself; args_parse() makes the usage from it. */
@@ -82,6 +111,16 @@ struct args {
  * @param program     What the program says of itself.
  */
 struct args args_parse(int argc, char **argv, const struct program *program);
+
+/**
+ * Exit with status 2: the command line can't be understood; args_parse() has
+ * done so for all that it can know. The usage line follows.
+ *
+ * @param program  As args_parse() had it.
+ * @param what     What is wrong, and with which option; printf() style.
+ */
+__attribute__((noreturn, format(printf, 2, 3))) void
+args_wrong(const struct program *program, const char *what, ...);
 
 /**
  * Exit with status 77: this machine can't show the lesson.

@@ -71,7 +71,7 @@ static void pick_blocks(struct blocks *blocks)
     }
 }
 
-/* The trace must not replace what it is a trace of. */
+/* What we write must not replace what we read. */
 static void refuse_same_file(const struct blocks *blocks, const char *trace)
 {
     struct stat file, there;
@@ -80,7 +80,7 @@ static void refuse_same_file(const struct blocks *blocks, const char *trace)
         err(1, "asking which file %s is", blocks->path);
     if (stat(trace, &there) == 0 && file.st_dev == there.st_dev &&
         file.st_ino == there.st_ino)
-        errx(1, "writing the trace to %s: that is the file to be read", trace);
+        errx(1, "writing to %s: that is the file to be read", trace);
 }
 
 void blocks_open(struct blocks *blocks, const struct args *args)

@@ -30,35 +30,53 @@ static clockid_t clock_of(int thread)
     return ~thread * 8 + (per_thread | what_the_scheduler_counts);
 }
 
-double cost_processors(unsigned *threads)
+void cost_look(struct cost *cost)
 {
     DIR *tasks = opendir("/proc/self/task");
-    double sum = 0;
 
-    *threads = 1;
-    if (!tasks && errno == ENOENT)
-        return seconds(CLOCK_PROCESS_CPUTIME_ID);
+    cost->threads = 0;
+    if (!tasks && errno == ENOENT) {
+        cost->threads = 1;
+        cost->thread[0].id = 0;
+        cost->thread[0].seconds = seconds(CLOCK_PROCESS_CPUTIME_ID);
+        return;
+    }
     if (!tasks)
         err(1, "opening /proc/self/task");
-    *threads = 0;
     errno = 0;
     for (struct dirent *task; (task = readdir(tasks));) {
         struct timespec t;
-        int thread = atoi(task->d_name);
-        if (thread == 0) /* . and .. */
+        int id = atoi(task->d_name);
+        if (id == 0) /* . and .. */
             continue;
-        if (clock_gettime(clock_of(thread), &t)) {
+        if (clock_gettime(clock_of(id), &t)) {
             if (errno != EINVAL) /* It has ended meanwhile. */
-                err(1, "reading the clock of thread %d", thread);
+                err(1, "reading the clock of thread %d", id);
             errno = 0;
             continue;
         }
-        sum += (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-        ++*threads;
+        if (cost->threads == COST_THREADS_MOST)
+            errx(1, "reading clocks: more than %d threads", COST_THREADS_MOST);
+        cost->thread[cost->threads].id = id;
+        cost->thread[cost->threads].seconds =
+            (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+        cost->threads++;
     }
     if (errno)
         err(1, "reading /proc/self/task");
     closedir(tasks);
+}
+
+double cost_between(const struct cost *before, const struct cost *after)
+{
+    double sum = 0;
+
+    for (unsigned i = 0; i < after->threads; i++) {
+        sum += after->thread[i].seconds;
+        for (unsigned k = 0; k < before->threads; k++)
+            if (before->thread[k].id == after->thread[i].id)
+                sum -= before->thread[k].seconds;
+    }
     return sum;
 }
 

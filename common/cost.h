@@ -8,18 +8,32 @@
 /** Seconds on the wall: CLOCK_MONOTONIC. */
 double cost_wall(void);
 
+enum { COST_THREADS_MOST = 1024 };
+
+/** What each thread of this process has cost so far. */
+struct cost {
+    unsigned threads; /**< How many; 1 where /proc is not mounted. */
+    struct {
+        int id;         /**< As gettid(2) has it. */
+        double seconds; /**< Of the processors. */
+    } thread[COST_THREADS_MOST];
+};
+
 /**
- * Seconds of the processors that all threads of this process have had so far.
- * Threads that the kernel makes for an io_uring (`iou-sqp`, `iou-wrk`) are among
- * them since Linux 5.12; a thread that has ended is not.
+ * Look what each thread has cost so far. Threads that the kernel makes for an
+ * io_uring (`iou-sqp`, `iou-wrk`) are among them since Linux 5.12.
  *
  * CLOCK_PROCESS_CPUTIME_ID would lag behind: the kernel adds what a thread on
  * another processor has used once a tick. A thread's own clock is exact. Where
  * /proc is not mounted, the clock of the process it is.
- *
- * @param[out] threads  How many threads; 1 where /proc is not mounted.
  */
-double cost_processors(unsigned *threads);
+void cost_look(struct cost *cost);
+
+/**
+ * Seconds of the processors between two looks. What a thread has cost that has
+ * ended meanwhile is not in it.
+ */
+double cost_between(const struct cost *before, const struct cost *after);
 
 /**
  * The median, the upper one of two.

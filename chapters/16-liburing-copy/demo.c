@@ -235,12 +235,12 @@ void demonstrate(const char *path, struct io_uring *ring)
         printf("\npages cached before the cold copies: %ld\n", cached);
     /* What would have to wait, the kernel does in threads of this process, called
        iou-wrk. We have one of our own. */
-    unsigned threads;
-    cost_processors(&threads);
+    struct cost cost;
+    cost_look(&cost);
     printf("most in flight in the ring: %u\n"
            "threads of the kernel's: %u\n"
            "bytes: %ju, and all copies are equal\n",
-           cold.most_in_flight, threads - 1, (uintmax_t)cold.bytes);
+           cold.most_in_flight, cost.threads - 1, (uintmax_t)cold.bytes);
     copy_holes(ring);
     if (close(in) || close(small))
         err(1, "closing %s", path);

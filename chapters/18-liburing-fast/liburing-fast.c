@@ -179,20 +179,23 @@ static void measure(struct reader *r, struct row *row, unsigned round,
                     uint64_t right)
 {
     const struct timespec ms = {.tv_nsec = 1000000};
-    unsigned before, now;
+    struct cost before, after;
 
     r->knobs = row->knobs;
     r->batch = row->batch;
     r->calls = 0;
     r->sum = 0;
     r->not_polled = false;
-    cost_processors(&before);
+    cost_look(&before);
+    unsigned threads = before.threads;
     if (!reader_open(r, row->why))
         return;
-    double cpu = cost_processors(&now), wall = cost_wall();
+    cost_look(&before);
+    double wall = cost_wall();
     reader_read(r);
     row->rate[round] = operations / (cost_wall() - wall);
-    row->cpu[round] = (cost_processors(&now) - cpu) * 1e6 / operations;
+    cost_look(&after);
+    row->cpu[round] = cost_between(&before, &after) * 1e6 / operations;
     row->calls[round] = (double)r->calls / operations;
     io_uring_queue_exit(&r->ring);
     if (r->not_polled)
@@ -202,9 +205,9 @@ static void measure(struct reader *r, struct row *row, unsigned round,
 
     /* A poller ends some milliseconds after its ring. Until then it would take
        the processors from the next row. */
-    for (int i = 0; i < 1000 && now > before; i++) {
+    for (int i = 0; i < 1000 && after.threads > threads; i++) {
         nanosleep(&ms, NULL);
-        cost_processors(&now);
+        cost_look(&after);
     }
 }
 

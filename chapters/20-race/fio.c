@@ -1,0 +1,110 @@
+/*
+ * 20 · The race: the same heat, run by fio.
+ */
+#include "tool.h"
+
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Our engine; how the table calls fio's; the options that make it. */
+static const struct counterpart {
+    const char *engine, *name, *options[4];
+} counterparts[] = {
+    {"read", "psync", {"--ioengine=psync"}},
+    {"posix-aio", "posixaio", {"--ioengine=posixaio"}},
+    {"io-submit", "libaio", {"--ioengine=libaio"}},
+    {"uring", "io_uring", {"--ioengine=io_uring"}},
+    {"liburing", "io_uring", {"--ioengine=io_uring"}},
+    {"liburing-fixed",
+     "fixedbufs",
+     {"--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1"}},
+    {"liburing-sqpoll",
+     "sqthread_poll",
+     {"--ioengine=io_uring", "--fixedbufs=1", "--registerfiles=1",
+      "--sqthread_poll=1"}},
+};
+
+static const struct counterpart *counterpart_of(const char *engine)
+{
+    for (size_t i = 0; i < sizeof(counterparts) / sizeof(*counterparts); i++)
+        if (strcmp(counterparts[i].engine, engine) == 0)
+            return &counterparts[i];
+    return NULL;
+}
+
+const char *fio_name(const char *engine)
+{
+    const struct counterpart *c = counterpart_of(engine);
+
+    return c ? c->name : NULL;
+}
+
+/* A colon would be the end of a name, says the manual page. */
+static void name_file(char *option, size_t room, const char *path)
+{
+    size_t at = (size_t)snprintf(option, room, "--filename=");
+
+    for (; *path && at + 3 < room; path++) {
+        if (*path == ':' || *path == '\\')
+            option[at++] = '\\';
+        option[at++] = *path;
+    }
+    if (*path)
+        errx(1, "running fio: too long a name: %s", path);
+    option[at] = '\0';
+}
+
+/* The eighth field of what fio calls terse, version 3. */
+static double reads_a_second(const char *terse)
+{
+    const char *field = terse;
+
+    for (int i = 1; i < 8 && field; i++) {
+        field = strchr(field, ';');
+        field = field ? field + 1 : NULL;
+    }
+    double rate = field ? strtod(field, NULL) : 0;
+    if (rate <= 0)
+        errx(1, "running fio: it says no rate: %s", terse);
+    return rate;
+}
+
+double fio_heat(const char *engine, const struct course *course)
+{
+    const struct counterpart *c = counterpart_of(engine);
+    char file[8192], size[32], depth[32], runtime[32];
+    const char *arguments[24] = {"fio",
+                                 "--name=race",
+                                 "--readonly",
+                                 "--rw=randread",
+                                 "--thread",
+                                 "--output-format=terse",
+                                 "--terse-version=3",
+                                 file,
+                                 size,
+                                 depth,
+                                 runtime};
+    unsigned n = 11;
+
+    name_file(file, sizeof(file), course->path);
+    snprintf(size, sizeof(size), "--bs=%u", course->size);
+    snprintf(depth, sizeof(depth), "--iodepth=%u", course->depth);
+    snprintf(runtime, sizeof(runtime), "--runtime=%jdms",
+             (intmax_t)(course->time / 1000000));
+    for (int i = 0; i < 4 && c->options[i]; i++)
+        arguments[n++] = c->options[i];
+    if (course->mode == DIRECT)
+        arguments[n++] = "--direct=1";
+    if (course->mode == WARM) /* Else it drops the pages first, as we do. */
+        arguments[n++] = "--invalidate=0";
+    if (course->mode != COLD) { /* Else it ends when it has read everything. */
+        arguments[n++] = "--time_based";
+        arguments[n++] = "--norandommap";
+    }
+    char *terse = tool_run(arguments, NULL);
+    double rate = reads_a_second(terse);
+    free(terse);
+    return rate;
+}

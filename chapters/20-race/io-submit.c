@@ -1,0 +1,100 @@
+/* io-submit: Linux AIO, as in chapters 08 and 09. All that has come is replaced
+   with one io_submit(2), which has to wait if the file is not O_DIRECT. */
+#include "race.h"
+
+#include <err.h>
+#include <errno.h>
+#include <linux/aio_abi.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct context {
+    aio_context_t id;
+    struct iocb iocb[DEPTH_MOST];
+    struct iocb *queued[DEPTH_MOST];
+    unsigned n_queued;
+};
+
+static bool io_submit_open(struct heat *heat)
+{
+    struct context *context = heat_own(heat, sizeof(*context));
+
+    if (syscall(SYS_io_setup, heat->course->depth, &context->id) == 0)
+        return true;
+    int error = errno;
+    free(context);
+    return heat_refused(heat, "setting up Linux AIO: %s; chapter 00 tells more",
+                        strerror(error));
+}
+
+static void queue(struct lane *lane, struct slot *slot)
+{
+    struct heat *heat = lane->heat;
+    struct context *context = heat->own;
+    unsigned i = (unsigned)(slot - heat->slots);
+
+    if (!lane_begin(lane, slot))
+        return;
+    context->iocb[i] = (struct iocb){.aio_data = i,
+                                     .aio_lio_opcode = IOCB_CMD_PREAD,
+                                     .aio_fildes = (uint32_t)heat->course->fd,
+                                     .aio_buf = (uintptr_t)slot->data,
+                                     .aio_nbytes = heat->course->size,
+                                     .aio_offset = slot->offset};
+    context->queued[context->n_queued++] = &context->iocb[i];
+}
+
+/* It may take fewer than it is given. */
+static void submit(struct lane *lane)
+{
+    struct context *context = lane->heat->own;
+
+    for (unsigned done = 0; done < context->n_queued;) {
+        long taken = syscall(SYS_io_submit, context->id,
+                             context->n_queued - done, context->queued + done);
+        lane->calls++;
+        if (taken < 0)
+            err(1, "io-submit: submitting reads");
+        done += (unsigned)taken;
+    }
+    context->n_queued = 0;
+}
+
+static void io_submit_run(struct heat *heat)
+{
+    struct context *context = heat->own;
+    struct lane *lane = &heat->lanes[0];
+    struct io_event events[DEPTH_MOST];
+
+    lane_look(lane);
+    for (unsigned i = 0; i < heat->course->depth; i++)
+        queue(lane, &heat->slots[i]);
+    while (lane->in_flight > 0) {
+        submit(lane);
+        long n = syscall(SYS_io_getevents, context->id, 1L,
+                         (long)heat->course->batch, events, NULL);
+        lane->calls++;
+        if (n < 0 && errno != EINTR)
+            err(1, "io-submit: waiting for reads");
+        lane_look(lane);
+        for (long k = 0; k < n; k++) {
+            struct slot *slot = &heat->slots[events[k].data];
+            lane_end(lane, slot, events[k].res);
+            queue(lane, slot);
+        }
+    }
+}
+
+static void io_submit_close(struct heat *heat)
+{
+    struct context *context = heat->own;
+
+    if (syscall(SYS_io_destroy, context->id))
+        err(1, "io-submit: giving the context back");
+    free(context);
+}
+
+const struct engine engine_io_submit = {"io-submit", io_submit_open,
+                                        io_submit_run, io_submit_close};

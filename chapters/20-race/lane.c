@@ -1,0 +1,105 @@
+/*
+ * 20 · The race: what all engines call for each read.
+ */
+#include "race.h"
+
+#include "timeline.h"
+
+#include <err.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void lane_look(struct lane *lane)
+{
+    lane->now = timeline_now();
+}
+
+bool lane_begin(struct lane *lane, struct slot *slot)
+{
+    struct heat *heat = lane->heat;
+    const struct course *course = heat->course;
+
+    if (lane->now >= heat->deadline)
+        return false;
+    /* All threads of an engine draw from one counter. */
+    uint64_t read =
+        atomic_fetch_add_explicit(&heat->next, 1, memory_order_relaxed);
+    if (read >= heat->last)
+        return false;
+    slot->place = (unsigned)(read % course->count);
+    slot->offset = course->offsets[slot->place];
+    slot->began = lane->now;
+    if (++lane->in_flight > lane->most_in_flight)
+        lane->most_in_flight = lane->in_flight;
+    return true;
+}
+
+uint64_t sum_of(const unsigned char *data, size_t bytes)
+{
+    uint64_t sum = 0, word;
+
+    for (size_t at = 0; at + sizeof(word) <= bytes; at += 64) {
+        memcpy(&word, data + at, sizeof(word));
+        sum = sum * 31 + word;
+    }
+    return sum;
+}
+
+/* Rare: the rest of a read, or all of it. */
+static void finish(struct lane *lane, struct slot *slot, size_t done)
+{
+    const struct course *course = lane->heat->course;
+
+    while (done < course->size) {
+        ssize_t n = pread(course->fd, slot->data + done, course->size - done,
+                          slot->offset + (off_t)done);
+        lane->calls++;
+        if (n == 0)
+            errx(1, "%s: reading %s: it ends sooner than its size said",
+                 lane->heat->name, course->path);
+        if (n < 0 && errno != EINTR)
+            err(1, "%s: reading %s", lane->heat->name, course->path);
+        done += n > 0 ? (size_t)n : 0;
+    }
+}
+
+void lane_end(struct lane *lane, struct slot *slot, int64_t res)
+{
+    const struct course *course = lane->heat->course;
+
+    if (res < 0 && res != -EINTR && res != -EAGAIN) {
+        errno = (int)-res;
+        err(1, "%s: reading %s", lane->heat->name, course->path);
+    }
+    if (res < (int64_t)course->size)
+        finish(lane, slot, res > 0 ? (size_t)res : 0);
+    lane->in_flight--;
+    lane->reads++;
+    histogram_add(&lane->latencies, lane->now - slot->began);
+    if (slot->place % CHECKED == 0 && sum_of(slot->data, course->size) !=
+                                          course->right[slot->place / CHECKED])
+        errx(1, "%s: at byte %jd of %s: other bytes than before the race",
+             lane->heat->name, (intmax_t)slot->offset, course->path);
+}
+
+bool heat_refused(struct heat *heat, const char *why, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, why);
+    vsnprintf(heat->why, WHY, why, arguments);
+    va_end(arguments);
+    return false;
+}
+
+void *heat_own(struct heat *heat, size_t bytes)
+{
+    heat->own = calloc(1, bytes);
+    if (!heat->own)
+        err(1, "%s: allocating %zu bytes", heat->name, bytes);
+    return heat->own;
+}

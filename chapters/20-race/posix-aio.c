@@ -1,0 +1,93 @@
+/* posix-aio: glibc's aio_read(3), as in chapter 07: a pool of threads as well,
+   but one behind an interface. */
+#define _GNU_SOURCE /* aio_init() */
+#include "race.h"
+
+#include <aio.h>
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct requests {
+    struct aiocb cb[DEPTH_MOST];
+    const struct aiocb *list[DEPTH_MOST]; /* In flight; else NULL. */
+};
+
+/* What goes through one descriptor, glibc does one after the other. So each slot
+   has its own, and there are as many threads as have work. But a thread is for
+   waiting: where no read has to wait, a second one would only cost wake-ups.
+   aio_init() counts once, in front of the first read. */
+static bool posix_aio_open(struct heat *heat)
+{
+    struct requests *r = heat_own(heat, sizeof(*r));
+    unsigned depth = heat->course->depth;
+    bool warm = heat->course->mode == WARM;
+
+    aio_init(&(struct aioinit){.aio_threads = warm ? 1 : DEPTH_MOST,
+                               .aio_num = DEPTH_MOST,
+                               .aio_idle_time = 1});
+    for (unsigned i = 0; i < depth; i++) {
+        r->cb[i].aio_fildes = fcntl(heat->course->fd, F_DUPFD_CLOEXEC, 0);
+        if (r->cb[i].aio_fildes < 0)
+            err(1, "posix-aio: duplicating a descriptor");
+    }
+    return true;
+}
+
+static void submit(struct lane *lane, unsigned i)
+{
+    struct heat *heat = lane->heat;
+    struct requests *r = heat->own;
+    struct aiocb *cb = &r->cb[i];
+
+    cb->aio_buf = heat->slots[i].data;
+    cb->aio_nbytes = heat->course->size;
+    cb->aio_offset = heat->slots[i].offset;
+    cb->aio_sigevent.sigev_notify = SIGEV_NONE;
+    if (aio_read(cb))
+        err(1, "posix-aio: submitting a read");
+    lane->calls++; /* The pread() of glibc's thread. */
+    r->list[i] = cb;
+}
+
+static void posix_aio_run(struct heat *heat)
+{
+    const struct course *course = heat->course;
+    struct lane *lane = &heat->lanes[0];
+    struct requests *r = heat->own;
+
+    lane_look(lane);
+    for (unsigned i = 0; i < course->depth; i++)
+        if (lane_begin(lane, &heat->slots[i]))
+            submit(lane, i);
+    while (lane->in_flight > 0) {
+        if (aio_suspend(r->list, (int)course->depth, NULL) && errno != EINTR)
+            err(1, "posix-aio: waiting for reads");
+        lane_look(lane);
+        for (unsigned i = 0; i < course->depth; i++) {
+            int error = r->list[i] ? aio_error(r->list[i]) : EINPROGRESS;
+            if (error == EINPROGRESS)
+                continue;
+            ssize_t n = aio_return(&r->cb[i]);
+            r->list[i] = NULL;
+            lane_end(lane, &heat->slots[i], error ? -error : n);
+            if (lane_begin(lane, &heat->slots[i]))
+                submit(lane, i);
+        }
+    }
+}
+
+static void posix_aio_close(struct heat *heat)
+{
+    struct requests *r = heat->own;
+
+    for (unsigned i = 0; i < heat->course->depth; i++)
+        if (close(r->cb[i].aio_fildes))
+            err(1, "posix-aio: closing a descriptor");
+    free(r);
+}
+
+const struct engine engine_posix_aio = {"posix-aio", posix_aio_open,
+                                        posix_aio_run, posix_aio_close};
