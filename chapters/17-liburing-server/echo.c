@@ -623,6 +623,8 @@ void echo_run(const struct echo_settings *settings, unsigned port)
     echo_close();
     if (COUNTED(close(listener)))
         warn("closing the listener");
+    if (COUNTED(close(signals)))
+        warn("closing the signalfd");
 
     printf("connections: %lu\nlost: %lu\nidle: %lu\nopen at the end: %lu\n"
            "pauses: %lu\nmessages: %lu\nbytes: %lu\n"
