@@ -38,8 +38,8 @@ enum {
 /* What user_data points to: whom to tell. It must stay where it is until its
    last completion has come. */
 struct request {
-    void (*done)(struct request *request, int res, unsigned flags);
     struct connection *connection; /* NULL: the server's own. */
+    void (*done)(struct connection *connection, int res, unsigned flags);
     bool in_flight;
 };
 
@@ -214,9 +214,8 @@ static void lose(struct connection *connection)
     hang_up(connection);
 }
 
-static void received(struct request *request, int res, unsigned flags)
+static void received(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c = request->connection;
     struct buffer *buffer =
         flags & IORING_CQE_F_BUFFER ? take_buffer(flags) : NULL;
 
@@ -261,9 +260,8 @@ static void free_first(struct connection *c)
     traps.held--;
 }
 
-static void sent(struct request *request, int res, unsigned flags)
+static void sent(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c = request->connection;
     struct buffer *buffer = STAILQ_FIRST(&c->buffers);
 
     (void)flags;
@@ -279,10 +277,8 @@ static void sent(struct request *request, int res, unsigned flags)
 }
 
 /* The last completion: nothing points here any more. */
-static void closed(struct request *request, int res, unsigned flags)
+static void closed(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c = request->connection;
-
     (void)flags;
     if (res < 0)
         warnx("closing a connection: %s", strerror(-res));
@@ -341,10 +337,10 @@ void echo_adopt(int fd)
         return;
     }
     c->fd = fd;
-    c->recv = (struct request){received, c, false};
-    c->send = (struct request){sent, c, false};
-    c->cancel = (struct request){NULL, c, false};
-    c->close = (struct request){closed, c, false};
+    c->recv = (struct request){c, received, false};
+    c->send = (struct request){c, sent, false};
+    c->cancel = (struct request){c, NULL, false};
+    c->close = (struct request){c, closed, false};
     STAILQ_INIT(&c->buffers);
     TAILQ_INSERT_TAIL(&connections, c, link);
     touch(c);
@@ -365,10 +361,9 @@ static void pause_accepting(void)
     paused = true;
 }
 
-static void accepted(struct request *request, int res, unsigned flags)
+static void accepted(struct connection *c, int res, unsigned flags)
 {
-    (void)request;
-    (void)flags;
+    (void)c, (void)flags;
     if (res >= 0) {
         echo_adopt(res);
         if (counts.open >= CONNECTIONS_MOST)
@@ -396,10 +391,9 @@ static void accepted(struct request *request, int res, unsigned flags)
     }
 }
 
-static void signaled(struct request *request, int res, unsigned flags)
+static void signaled(struct connection *c, int res, unsigned flags)
 {
-    (void)request;
-    (void)flags;
+    (void)c, (void)flags;
     if (res == -EINTR || res == -ECANCELED)
         return;
     if (res < 0)
@@ -409,12 +403,10 @@ static void signaled(struct request *request, int res, unsigned flags)
 
 /* The time has come for the connection that was the longest idle when the timer
    was set. Something may have moved there since; it has another place then. */
-static void timed(struct request *request, int res, unsigned flags)
+static void timed(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c;
     int64_t late = now() - (int64_t)set->idle * 1000000000;
 
-    (void)request;
     (void)flags;
     if (res != -ETIME && res != -ECANCELED && res != -EINTR)
         errx(1, "waiting for the time: %s", strerror(-res));
@@ -517,7 +509,7 @@ static void reap(void)
             look_at(c);
         /* A cancel has nothing to say: what it hit comes back by itself. */
         if (request->done)
-            request->done(request, cqe->res, cqe->flags);
+            request->done(c, cqe->res, cqe->flags);
         n++;
     }
     io_uring_cq_advance(&ring, n);
