@@ -32,7 +32,8 @@ enum {
     BUFFER = 4 << 10,
     SLOTS = 256,   /* In the buffer ring; a power of two. */
     HELD_MOST = 8, /* Buffers of one connection; then its recv is canceled. */
-    CONNECTIONS_MOST = 1024
+    CONNECTIONS_MOST = 1024,
+    RETRY = 10000000 /* Nanoseconds until what was short is asked for again. */
 };
 
 /* What user_data points to: whom to tell. It must stay where it is until its
@@ -64,8 +65,8 @@ struct connection {
 
 static const struct echo_settings *set;
 static struct io_uring ring;
-static unsigned in_flight; /* Requests on the ring, of all kinds. */
-static bool stopping, paused;
+static unsigned in_flight;    /* Requests on the ring, of all kinds. */
+static bool stopping, paused; /* Paused: the last accept has failed. */
 static struct {
     unsigned long starved, overflows, idle, held, held_most;
 } traps;
@@ -127,10 +128,8 @@ static void provide(void)
         if (slots[i])
             continue;
         slots[i] = malloc(sizeof(**slots));
-        if (!slots[i] && empty == set->buffers)
-            err(1, "allocating a buffer, with none left");
         if (!slots[i])
-            break; /* The others have to do, until some are sent. */
+            break; /* The others have to do, until there is memory. */
         io_uring_buf_ring_add(buffer_ring, slots[i]->data, BUFFER, i,
                               io_uring_buf_ring_mask(SLOTS), added++);
         empty--;
@@ -286,8 +285,7 @@ static void closed(struct connection *c, int res, unsigned flags)
         free_first(c);
     free(c);
     counts.open--;
-    if (counts.open < CONNECTIONS_MOST)
-        paused = false; /* Now there is a descriptor for the next one. */
+    paused = false; /* Now there is a descriptor for the next one. */
 }
 
 /* Fill entries, two at the most, for what the connection wants by now. */
@@ -315,7 +313,8 @@ static void drive(struct connection *c)
                                buffer->end - buffer->begin, MSG_NOSIGNAL);
             launch(sqe, &c->send);
         }
-        if (!c->recv.in_flight && !c->eof && c->held == 0) {
+        if (!c->recv.in_flight && !c->eof && c->held == 0 &&
+            empty < set->buffers) {
             io_uring_prep_recv_multishot(sqe = entry(), c->fd, NULL, 0, 0);
             sqe->flags |= IOSQE_BUFFER_SELECT; /* From group 0. */
             launch(sqe, &c->recv);
@@ -353,21 +352,13 @@ void echo_adopt(int fd)
 
 static int listener = -1, signals = -1;
 static struct signalfd_siginfo signal_info;
-static struct __kernel_timespec deadline;
-
-static void pause_accepting(void)
-{
-    counts.pauses += !paused;
-    paused = true;
-}
+static struct __kernel_timespec deadline, moment = {.tv_nsec = RETRY};
 
 static void accepted(struct connection *c, int res, unsigned flags)
 {
     (void)c, (void)flags;
     if (res >= 0) {
         echo_adopt(res);
-        if (counts.open >= CONNECTIONS_MOST)
-            pause_accepting();
         return;
     }
     switch (-res) {
@@ -375,13 +366,13 @@ static void accepted(struct connection *c, int res, unsigned flags)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-        if (counts.open == 0)
-            errx(1, "accepting, with no connection left to close: %s",
-                 strerror(-res));
-        pause_accepting(); /* Another accept would fail as fast. */
+        paused = true; /* Another accept would fail as fast. */
+        counts.pauses++;
+        break;
+    case ECANCELED: /* By us: there are enough. */
+        counts.pauses += !stopping;
         break;
     case EINTR:
-    case ECANCELED:    /* By us. */
     case ECONNABORTED: /* The client has gone while it was in the queue. */
     case EPERM:        /* A firewall's rule. */
     case EPROTO: /* On a network, others of accept(2) belong here as well. */
@@ -416,14 +407,24 @@ static void timed(struct connection *c, int res, unsigned flags)
     }
 }
 
+/* Accept again, and look at those who had no buffer to receive into. */
+static void retried(struct connection *c, int res, unsigned flags)
+{
+    (void)res, (void)flags;
+    paused = false;
+    for (c = TAILQ_FIRST(&connections); c; c = TAILQ_NEXT(c, link))
+        look_at(c);
+}
+
 static struct request accepting = {.done = accepted},
                       stop_read = {.done = signaled}, timer = {.done = timed},
-                      server_cancel;
+                      retry = {.done = retried}, server_cancel;
 
 /* Four entries at the most. */
 static void drive_server(void)
 {
     const struct connection *oldest = TAILQ_FIRST(&connections);
+    bool full = counts.open >= CONNECTIONS_MOST;
     struct io_uring_sqe *sqe;
 
     if (stopping) {
@@ -435,11 +436,11 @@ static void drive_server(void)
         }
         return;
     }
-    if (listener >= 0 && !paused && !accepting.in_flight) {
+    if (listener >= 0 && !paused && !full && !accepting.in_flight) {
         io_uring_prep_multishot_accept(sqe = entry(), listener, NULL, NULL,
                                        SOCK_CLOEXEC);
         launch(sqe, &accepting);
-    } else if (paused && accepting.in_flight && !server_cancel.in_flight) {
+    } else if (full && accepting.in_flight && !server_cancel.in_flight) {
         io_uring_prep_cancel(sqe = entry(), &accepting, 0);
         launch(sqe, &server_cancel);
     }
@@ -453,6 +454,12 @@ static void drive_server(void)
         deadline.tv_nsec = oldest->used % 1000000000;
         io_uring_prep_timeout(sqe = entry(), &deadline, 0, IORING_TIMEOUT_ABS);
         launch(sqe, &timer);
+    }
+    /* Short of descriptors, or of memory for a single buffer: what helps may be
+       done elsewhere, and then no completion tells. So ask again, soon. */
+    if ((paused || empty == set->buffers) && !retry.in_flight) {
+        io_uring_prep_timeout(sqe = entry(), &moment, 0, 0);
+        launch(sqe, &retry);
     }
 }
 
@@ -539,6 +546,9 @@ void echo_open(const struct echo_settings *settings)
         uring_refused(-result);
     buffer_ring = buffer_ring_open(&ring, SLOTS);
     empty = set->buffers;
+    provide();
+    if (empty == set->buffers)
+        err(1, "allocating a buffer");
 }
 
 void echo_close(void)
