@@ -9,12 +9,12 @@
 
 #include "../10-io-submit-poll/server.h"
 #include "args.h"
+#include "timeline.h"
 #include "why.h"
 
 #include <err.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,7 +25,6 @@
 #include <sys/queue.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -177,20 +176,11 @@ void buffer_ring_close(struct io_uring_buf_ring *buffers, unsigned entries)
 
 /* --- Connections --------------------------------------------------------- */
 
-static int64_t now(void)
-{
-    struct timespec time;
-
-    if (clock_gettime(CLOCK_MONOTONIC, &time))
-        err(1, "clock_gettime");
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
 static void touch(struct connection *connection)
 {
     if (set->idle == 0 || connection->closing)
         return;
-    connection->used = now();
+    connection->used = timeline_now();
     TAILQ_REMOVE(&connections, connection, link);
     TAILQ_INSERT_TAIL(&connections, connection, link);
 }
@@ -396,7 +386,7 @@ static void signaled(struct connection *c, int res, unsigned flags)
    was set. Something may have moved there since; it has another place then. */
 static void timed(struct connection *c, int res, unsigned flags)
 {
-    int64_t late = now() - (int64_t)set->idle * 1000000000;
+    int64_t late = timeline_now() - (int64_t)set->idle * 1000000000;
 
     (void)flags;
     if (res != -ETIME && res != -ECANCELED && res != -EINTR)
@@ -569,31 +559,6 @@ void echo_close(void)
     }
 }
 
-static void listen_on(unsigned port)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    socklen_t length = sizeof(address);
-
-    /* No SOCK_NONBLOCK: the ring waits, and we don't. */
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener < 0)
-        err(1, "making a socket");
-    /* Else the port is taken for a minute after the last connection. */
-    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)))
-        err(1, "setting SO_REUSEADDR");
-    if (bind(listener, (struct sockaddr *)&address, length))
-        err(1, "binding port %u of 127.0.0.1", port);
-    if (listen(listener, SOMAXCONN))
-        err(1, "listening on port %u", port);
-    if (getsockname(listener, (struct sockaddr *)&address, &length))
-        err(1, "asking for the port");
-    printf("port: %u\n", ntohs(address.sin_port));
-}
-
 /* Blocked, a signal interrupts nobody: it waits to be read. */
 static void watch_signals(void)
 {
@@ -613,7 +578,7 @@ void echo_run(const struct echo_settings *settings, unsigned port)
 {
     echo_open(settings);
     watch_signals();
-    listen_on(port);
+    listener = server_listen(port, 0); /* The ring waits, and we don't. */
     if (fflush(stdout)) /* Somebody may be waiting for the port. */
         err(1, "writing the port");
 
