@@ -132,7 +132,8 @@ strace_calls() {
 # calls NAME [TEXT]...: those lines of the log, in their order, that are calls
 # of NAME and hold all of the TEXTs. strace -y writes a descriptor's path behind
 # it, so a path tells the program's own pread64() from the loader's.
-calls() {
+calls() (
+    trap - DEBUG # Else bats looks at every command, for each line of the log.
     local name=$1 text line
     shift
     while IFS= read -r line; do
@@ -142,7 +143,7 @@ calls() {
         done
         printf '%s\n' "$line"
     done <"$STRACE_LOG"
-}
+)
 
 # count_calls NAME [TEXT]...
 count_calls() { calls "$@" | wc -l; }
