@@ -170,7 +170,7 @@ static void listener_ready(struct watch *watch)
     }
 }
 
-static void listen_on(unsigned port)
+int server_listen(unsigned port, int flags)
 {
     struct sockaddr_in address = {
         .sin_family = AF_INET,
@@ -179,7 +179,7 @@ static void listen_on(unsigned port)
     };
     socklen_t length = sizeof(address);
 
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0)
         err(1, "making a socket");
     /* Else the port is taken for a minute after the last connection. */
@@ -191,10 +191,8 @@ static void listen_on(unsigned port)
         err(1, "listening on port %u", port);
     if (getsockname(fd, (struct sockaddr *)&address, &length))
         err(1, "asking for the port");
-    listener =
-        (struct watch){.fd = fd, .want = POLLIN, .ready = listener_ready};
-    source->add(&listener);
     printf("port: %u\n", ntohs(address.sin_port));
+    return fd;
 }
 
 /* --- Signals ------------------------------------------------------------- */
@@ -262,7 +260,10 @@ void server_run(const struct events *events, unsigned port)
 {
     server_open(events);
     stop_on_signals();
-    listen_on(port);
+    listener = (struct watch){.fd = server_listen(port, SOCK_NONBLOCK),
+                              .want = POLLIN,
+                              .ready = listener_ready};
+    source->add(&listener);
     if (fflush(stdout)) /* Somebody may be waiting for the port. */
         err(1, "writing the port");
 

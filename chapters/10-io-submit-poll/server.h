@@ -23,6 +23,10 @@ void server_adopt(int fd);
 void server_turn(void);
 void server_close(void);
 
+/* A socket that listens on this port, any where it is 0; prints which. `flags`:
+   SOCK_NONBLOCK, or 0. */
+int server_listen(unsigned port, int flags);
+
 /* All of it: serve this port, any where it is 0, until SIGINT or SIGTERM. */
 void server_run(const struct events *events, unsigned port);
 

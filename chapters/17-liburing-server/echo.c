@@ -9,12 +9,12 @@
 
 #include "../10-io-submit-poll/server.h"
 #include "args.h"
+#include "timeline.h"
 #include "why.h"
 
 #include <err.h>
 #include <errno.h>
 #include <liburing.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -25,21 +25,21 @@
 #include <sys/queue.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
     BUFFER = 4 << 10,
     SLOTS = 256,   /* In the buffer ring; a power of two. */
     HELD_MOST = 8, /* Buffers of one connection; then its recv is canceled. */
-    CONNECTIONS_MOST = 1024
+    CONNECTIONS_MOST = 1024,
+    RETRY = 10000000 /* Nanoseconds until what was short is asked for again. */
 };
 
 /* What user_data points to: whom to tell. It must stay where it is until its
    last completion has come. */
 struct request {
-    void (*done)(struct request *request, int res, unsigned flags);
     struct connection *connection; /* NULL: the server's own. */
+    void (*done)(struct connection *connection, int res, unsigned flags);
     bool in_flight;
 };
 
@@ -64,8 +64,8 @@ struct connection {
 
 static const struct echo_settings *set;
 static struct io_uring ring;
-static unsigned in_flight; /* Requests on the ring, of all kinds. */
-static bool stopping, paused;
+static unsigned in_flight;    /* Requests on the ring, of all kinds. */
+static bool stopping, paused; /* Paused: the last accept has failed. */
 static struct {
     unsigned long starved, overflows, idle, held, held_most;
 } traps;
@@ -127,10 +127,8 @@ static void provide(void)
         if (slots[i])
             continue;
         slots[i] = malloc(sizeof(**slots));
-        if (!slots[i] && empty == set->buffers)
-            err(1, "allocating a buffer, with none left");
         if (!slots[i])
-            break; /* The others have to do, until some are sent. */
+            break; /* The others have to do, until there is memory. */
         io_uring_buf_ring_add(buffer_ring, slots[i]->data, BUFFER, i,
                               io_uring_buf_ring_mask(SLOTS), added++);
         empty--;
@@ -178,20 +176,11 @@ void buffer_ring_close(struct io_uring_buf_ring *buffers, unsigned entries)
 
 /* --- Connections --------------------------------------------------------- */
 
-static int64_t now(void)
-{
-    struct timespec time;
-
-    if (clock_gettime(CLOCK_MONOTONIC, &time))
-        err(1, "clock_gettime");
-    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
-}
-
 static void touch(struct connection *connection)
 {
     if (set->idle == 0 || connection->closing)
         return;
-    connection->used = now();
+    connection->used = timeline_now();
     TAILQ_REMOVE(&connections, connection, link);
     TAILQ_INSERT_TAIL(&connections, connection, link);
 }
@@ -214,9 +203,8 @@ static void lose(struct connection *connection)
     hang_up(connection);
 }
 
-static void received(struct request *request, int res, unsigned flags)
+static void received(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c = request->connection;
     struct buffer *buffer =
         flags & IORING_CQE_F_BUFFER ? take_buffer(flags) : NULL;
 
@@ -261,9 +249,8 @@ static void free_first(struct connection *c)
     traps.held--;
 }
 
-static void sent(struct request *request, int res, unsigned flags)
+static void sent(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c = request->connection;
     struct buffer *buffer = STAILQ_FIRST(&c->buffers);
 
     (void)flags;
@@ -279,10 +266,8 @@ static void sent(struct request *request, int res, unsigned flags)
 }
 
 /* The last completion: nothing points here any more. */
-static void closed(struct request *request, int res, unsigned flags)
+static void closed(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c = request->connection;
-
     (void)flags;
     if (res < 0)
         warnx("closing a connection: %s", strerror(-res));
@@ -290,8 +275,7 @@ static void closed(struct request *request, int res, unsigned flags)
         free_first(c);
     free(c);
     counts.open--;
-    if (counts.open < CONNECTIONS_MOST)
-        paused = false; /* Now there is a descriptor for the next one. */
+    paused = false; /* Now there is a descriptor for the next one. */
 }
 
 /* Fill entries, two at the most, for what the connection wants by now. */
@@ -319,7 +303,8 @@ static void drive(struct connection *c)
                                buffer->end - buffer->begin, MSG_NOSIGNAL);
             launch(sqe, &c->send);
         }
-        if (!c->recv.in_flight && !c->eof && c->held == 0) {
+        if (!c->recv.in_flight && !c->eof && c->held == 0 &&
+            empty < set->buffers) {
             io_uring_prep_recv_multishot(sqe = entry(), c->fd, NULL, 0, 0);
             sqe->flags |= IOSQE_BUFFER_SELECT; /* From group 0. */
             launch(sqe, &c->recv);
@@ -341,10 +326,10 @@ void echo_adopt(int fd)
         return;
     }
     c->fd = fd;
-    c->recv = (struct request){received, c, false};
-    c->send = (struct request){sent, c, false};
-    c->cancel = (struct request){NULL, c, false};
-    c->close = (struct request){closed, c, false};
+    c->recv = (struct request){c, received, false};
+    c->send = (struct request){c, sent, false};
+    c->cancel = (struct request){c, NULL, false};
+    c->close = (struct request){c, closed, false};
     STAILQ_INIT(&c->buffers);
     TAILQ_INSERT_TAIL(&connections, c, link);
     touch(c);
@@ -357,22 +342,13 @@ void echo_adopt(int fd)
 
 static int listener = -1, signals = -1;
 static struct signalfd_siginfo signal_info;
-static struct __kernel_timespec deadline;
+static struct __kernel_timespec deadline, moment = {.tv_nsec = RETRY};
 
-static void pause_accepting(void)
+static void accepted(struct connection *c, int res, unsigned flags)
 {
-    counts.pauses += !paused;
-    paused = true;
-}
-
-static void accepted(struct request *request, int res, unsigned flags)
-{
-    (void)request;
-    (void)flags;
+    (void)c, (void)flags;
     if (res >= 0) {
         echo_adopt(res);
-        if (counts.open >= CONNECTIONS_MOST)
-            pause_accepting();
         return;
     }
     switch (-res) {
@@ -380,13 +356,13 @@ static void accepted(struct request *request, int res, unsigned flags)
     case ENFILE:
     case ENOBUFS:
     case ENOMEM:
-        if (counts.open == 0)
-            errx(1, "accepting, with no connection left to close: %s",
-                 strerror(-res));
-        pause_accepting(); /* Another accept would fail as fast. */
+        paused = true; /* Another accept would fail as fast. */
+        counts.pauses++;
+        break;
+    case ECANCELED: /* By us: there are enough. */
+        counts.pauses += !stopping;
         break;
     case EINTR:
-    case ECANCELED:    /* By us. */
     case ECONNABORTED: /* The client has gone while it was in the queue. */
     case EPERM:        /* A firewall's rule. */
     case EPROTO: /* On a network, others of accept(2) belong here as well. */
@@ -396,10 +372,9 @@ static void accepted(struct request *request, int res, unsigned flags)
     }
 }
 
-static void signaled(struct request *request, int res, unsigned flags)
+static void signaled(struct connection *c, int res, unsigned flags)
 {
-    (void)request;
-    (void)flags;
+    (void)c, (void)flags;
     if (res == -EINTR || res == -ECANCELED)
         return;
     if (res < 0)
@@ -409,12 +384,10 @@ static void signaled(struct request *request, int res, unsigned flags)
 
 /* The time has come for the connection that was the longest idle when the timer
    was set. Something may have moved there since; it has another place then. */
-static void timed(struct request *request, int res, unsigned flags)
+static void timed(struct connection *c, int res, unsigned flags)
 {
-    struct connection *c;
-    int64_t late = now() - (int64_t)set->idle * 1000000000;
+    int64_t late = timeline_now() - (int64_t)set->idle * 1000000000;
 
-    (void)request;
     (void)flags;
     if (res != -ETIME && res != -ECANCELED && res != -EINTR)
         errx(1, "waiting for the time: %s", strerror(-res));
@@ -424,14 +397,24 @@ static void timed(struct request *request, int res, unsigned flags)
     }
 }
 
+/* Accept again, and look at those who had no buffer to receive into. */
+static void retried(struct connection *c, int res, unsigned flags)
+{
+    (void)res, (void)flags;
+    paused = false;
+    for (c = TAILQ_FIRST(&connections); c; c = TAILQ_NEXT(c, link))
+        look_at(c);
+}
+
 static struct request accepting = {.done = accepted},
                       stop_read = {.done = signaled}, timer = {.done = timed},
-                      server_cancel;
+                      retry = {.done = retried}, server_cancel;
 
 /* Four entries at the most. */
 static void drive_server(void)
 {
     const struct connection *oldest = TAILQ_FIRST(&connections);
+    bool full = counts.open >= CONNECTIONS_MOST;
     struct io_uring_sqe *sqe;
 
     if (stopping) {
@@ -443,11 +426,11 @@ static void drive_server(void)
         }
         return;
     }
-    if (listener >= 0 && !paused && !accepting.in_flight) {
+    if (listener >= 0 && !paused && !full && !accepting.in_flight) {
         io_uring_prep_multishot_accept(sqe = entry(), listener, NULL, NULL,
                                        SOCK_CLOEXEC);
         launch(sqe, &accepting);
-    } else if (paused && accepting.in_flight && !server_cancel.in_flight) {
+    } else if (full && accepting.in_flight && !server_cancel.in_flight) {
         io_uring_prep_cancel(sqe = entry(), &accepting, 0);
         launch(sqe, &server_cancel);
     }
@@ -461,6 +444,12 @@ static void drive_server(void)
         deadline.tv_nsec = oldest->used % 1000000000;
         io_uring_prep_timeout(sqe = entry(), &deadline, 0, IORING_TIMEOUT_ABS);
         launch(sqe, &timer);
+    }
+    /* Short of descriptors, or of memory for a single buffer: what helps may be
+       done elsewhere, and then no completion tells. So ask again, soon. */
+    if ((paused || empty == set->buffers) && !retry.in_flight) {
+        io_uring_prep_timeout(sqe = entry(), &moment, 0, 0);
+        launch(sqe, &retry);
     }
 }
 
@@ -517,7 +506,7 @@ static void reap(void)
             look_at(c);
         /* A cancel has nothing to say: what it hit comes back by itself. */
         if (request->done)
-            request->done(request, cqe->res, cqe->flags);
+            request->done(c, cqe->res, cqe->flags);
         n++;
     }
     io_uring_cq_advance(&ring, n);
@@ -547,6 +536,9 @@ void echo_open(const struct echo_settings *settings)
         uring_refused(-result);
     buffer_ring = buffer_ring_open(&ring, SLOTS);
     empty = set->buffers;
+    provide();
+    if (empty == set->buffers)
+        err(1, "allocating a buffer");
 }
 
 void echo_close(void)
@@ -565,31 +557,6 @@ void echo_close(void)
         free(slots[i]);
         slots[i] = NULL;
     }
-}
-
-static void listen_on(unsigned port)
-{
-    struct sockaddr_in address = {
-        .sin_family = AF_INET,
-        .sin_port = htons((uint16_t)port),
-        .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
-    };
-    socklen_t length = sizeof(address);
-
-    /* No SOCK_NONBLOCK: the ring waits, and we don't. */
-    listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (listener < 0)
-        err(1, "making a socket");
-    /* Else the port is taken for a minute after the last connection. */
-    if (setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &(int){1}, sizeof(int)))
-        err(1, "setting SO_REUSEADDR");
-    if (bind(listener, (struct sockaddr *)&address, length))
-        err(1, "binding port %u of 127.0.0.1", port);
-    if (listen(listener, SOMAXCONN))
-        err(1, "listening on port %u", port);
-    if (getsockname(listener, (struct sockaddr *)&address, &length))
-        err(1, "asking for the port");
-    printf("port: %u\n", ntohs(address.sin_port));
 }
 
 /* Blocked, a signal interrupts nobody: it waits to be read. */
@@ -611,7 +578,7 @@ void echo_run(const struct echo_settings *settings, unsigned port)
 {
     echo_open(settings);
     watch_signals();
-    listen_on(port);
+    listener = server_listen(port, 0); /* The ring waits, and we don't. */
     if (fflush(stdout)) /* Somebody may be waiting for the port. */
         err(1, "writing the port");
 
@@ -623,6 +590,8 @@ void echo_run(const struct echo_settings *settings, unsigned port)
     echo_close();
     if (COUNTED(close(listener)))
         warn("closing the listener");
+    if (COUNTED(close(signals)))
+        warn("closing the signalfd");
 
     printf("connections: %lu\nlost: %lu\nidle: %lu\nopen at the end: %lu\n"
            "pauses: %lu\nmessages: %lu\nbytes: %lu\n"

@@ -1,6 +1,7 @@
 /*
  * A TCP echo server on 127.0.0.1, on one ring. What it counts is in chapter
- * 10's server.h: connections, messages, bytes and system calls.
+ * 10's server.h: connections, messages, bytes and system calls. A pause also
+ * ends after 10 ms here.
  */
 #ifndef ECHO_H
 #define ECHO_H

@@ -12,7 +12,8 @@
  *
  * Build: cc -Icommon chapters/17-liburing-server/{liburing-server,echo}.c \
  *           chapters/10-io-submit-poll/{server,events-{aio,epoll,poll}}.c \
- *           common/{args,count,why}.c -luring -o 17-liburing-server
+ *           common/{args,count,save,terminal,timeline,why}.c \
+ *           -luring -o 17-liburing-server
  *
  * Needs: Linux 6.0, for multishot recv; liburing 2.3.
  * Manual pages: io_uring_prep_recv_multishot(3), io_uring_register_buf_ring(3),
