@@ -303,7 +303,7 @@ static int by_end(const void *a, const void *b)
     return by_time(&x->end, &y->end);
 }
 
-unsigned timeline_most_in_flight(const struct timeline *timeline)
+static unsigned most_in_flight(const struct timeline *timeline)
 {
     unsigned n = timeline->blocks, most = 0, ended = 0;
     int64_t *begin = calloc(n, sizeof(*begin));
@@ -390,7 +390,7 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
             sleeps += call->sleeps;
         }
     }
-    printf("most in flight: %u\n", timeline_most_in_flight(timeline));
+    printf("most in flight: %u\n", most_in_flight(timeline));
     printf("main thread blocked: %.0f%% (%.0f%% in submit)\n",
            percent(blocked, timeline->total),
            percent(in_submit, timeline->total));

@@ -125,9 +125,6 @@ int64_t timeline_waited(const struct timeline *timeline);
 /** How often it slept in calls, of all kinds. */
 long timeline_slept(const struct timeline *timeline);
 
-/** The most requests that were handed over and not yet complete at once. */
-unsigned timeline_most_in_flight(const struct timeline *timeline);
-
 /**
  * Write passes as Chrome trace events (JSON), for Perfetto to open: a process
  * for each pass, a thread for each lane, times in microseconds. The format is

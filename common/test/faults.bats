@@ -124,7 +124,7 @@ must_go_on() {
 # go: strace makes every call slow, and what is not awaited has time to finish.
 # So do the count of everybody's AIO requests, and that of the pages which 03
 # had read in: the kernel can take one back before it is counted; and of calls
-# in a row of 16 and of 18, where one that is interrupted is made again. Lines
+# in a row of 16, 18 and 20, where one that is interrupted is made again. Lines
 # that go on in the next become one line.
 essence() {
     perl -CSD -0777 -e '
@@ -134,6 +134,7 @@ essence() {
             s/^RANDOM \K.*//mg;
             s/^4 KiB, 100 x N ms \K\d+(?= calls)/N/mg;
             s/^(?:\d+ at a time|\+ [^:\n]+) N N \K[\d.]+/N/mg;
+            s/^(?:read|advise|threads|posix-aio) N, \K[\d.]+(?= calls)/N/mg;
             s/^(?:\ *aio-nr|most\ in\ flight|main\ thread\ blocked|sleeps\ in\ submit
                 |threads|ticks\ during\ the\ reads|total
                 |completed\ before\ submit\ returned):\ \K.*//xmg;

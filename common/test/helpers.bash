@@ -4,7 +4,7 @@
 #
 # $ROOT is the repository, $BUILD the build tree, $BIN the programs in it. Files
 # that a test makes belong below $BATS_TEST_TMPDIR: it is private to the test,
-# and CTest puts it below the build tree, on a real disk. Two tests run at once,
+# and CTest puts it below the build tree, on a real disk. Three tests run at once,
 # so nobody may drop pages of a file that somebody else reads: make_file.
 # shellcheck shell=bash
 

@@ -96,6 +96,17 @@ sub normalize {
         s/^(SQPOLL +)\d+(?: +[\d.]+){3}$/$1N N N N/mg;
         s/^(IOPOLL ).*$/$1N/mg;
 
+        # A race is about numbers. How many were in flight is a claim (of threads,
+        # one may come too late), and how many calls those make that read one
+        # block with one.
+        my $engine = '(?:read|advise|threads|posix-aio|io-submit|liburing|uring)[a-z-]*';
+        s/^($engine +)\d+ +\d+ %[ █=]+[\d.]+ +(\d+)$/$1N, $2 in flight/mg;
+        s/^(threads +N, )\d+/$1N/mg;
+        s/^((?:read|advise|threads|posix-aio) +)(?:[\d.]+ +){3}([\d.]+) +[\d.]+$/$1N, $2 calls/mg;
+        s/^($engine +)(?:[\d.]+ +){3}([\d.]+) +[\d.]+$/$1N/mg;
+        s/^($engine)(?: +(?:[\d.]+|-)){6}$/$1 N/mg;
+        s/^(cached when a heat begins: )\d+/$1N/mg;
+
         # The columns that the numbers above stood in.
         s/[ ]+$//mg;
         s/(?<=\S)[ ]{2,}/ /g;
