@@ -28,7 +28,7 @@ struct pass {
     uint64_t bytes;
 };
 
-/* --- The loop -------------------------------------------------------------- */
+/* --- The loop ------------------------------------------------------------- */
 
 static unsigned loop(const char *from, int in, int out)
 {
@@ -56,7 +56,7 @@ static unsigned loop(const char *from, int in, int out)
     }
 }
 
-/* --- Cold, warm, equal ----------------------------------------------------- */
+/* --- Cold, warm, equal ---------------------------------------------------- */
 
 static size_t size_of(const char *path, int fd)
 {
@@ -113,7 +113,7 @@ static void compare(const char *path, int in, int out)
     }
 }
 
-/* --- The passes ------------------------------------------------------------ */
+/* --- The passes ----------------------------------------------------------- */
 
 /* Copy to a new scratch file, and look whether that is the same: with the ring,
    or where there is none with the loop. Returns the file. */

@@ -53,7 +53,7 @@ static const struct program program = {
             KNOB_END},
 };
 
-/* --- Progress, on stderr, if that is a terminal ---------------------------- */
+/* --- Progress, on stderr, if that is a terminal --------------------------- */
 
 /* Ten times a second are enough for any eye. */
 static void progress(struct copy *c, bool complete)
@@ -90,7 +90,7 @@ static int below_bar(const struct copy *c, int error)
     return 1;
 }
 
-/* --- What each buffer is to do --------------------------------------------- */
+/* --- What each buffer is to do -------------------------------------------- */
 
 /* SEEK_DATA and SEEK_HOLE: from `at`, where does the next one begin? */
 static off_t seek(const struct copy *c, off_t at, int what)
@@ -195,7 +195,7 @@ static void complete(struct copy *c, const struct io_uring_cqe *cqe)
     }
 }
 
-/* --- The ring -------------------------------------------------------------- */
+/* --- The ring ------------------------------------------------------------- */
 
 static void fill(struct copy *c)
 {
@@ -279,7 +279,7 @@ void copy_all(struct copy *c)
     munmap(memory, depth * bytes);
 }
 
-/* --- The command ----------------------------------------------------------- */
+/* --- The command ---------------------------------------------------------- */
 
 /* Refuse before anything is touched. */
 static void refuse(const char *from, const struct stat *in, const char *to)

@@ -60,7 +60,7 @@ static const struct program program = {
             KNOB_END},
 };
 
-/* --- The eight blocks, all knobs on ---------------------------------------- */
+/* --- The eight blocks, all knobs on --------------------------------------- */
 
 static void read_blocks(const struct blocks *blocks, const char *trace)
 {
@@ -100,7 +100,7 @@ static void read_blocks(const struct blocks *blocks, const char *trace)
     timeline_free(timeline);
 }
 
-/* --- The table ------------------------------------------------------------- */
+/* --- The table ------------------------------------------------------------ */
 
 struct row {
     const char *name;

@@ -11,7 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- The knobs ------------------------------------------------------------- */
+/* --- The knobs ------------------------------------------------------------ */
 
 bool reader_open(struct reader *r, char why[WHY])
 {
@@ -81,7 +81,7 @@ static void queue(struct reader *r, unsigned i)
     r->in_flight++;
 }
 
-/* --- Into the kernel, or not ----------------------------------------------- */
+/* --- Into the kernel, or not ---------------------------------------------- */
 
 /* After EINTR the loop comes back, and after EAGAIN and EBUSY if something is in
    flight whose end makes room: chapter 13. */
@@ -171,7 +171,7 @@ static void submit(struct reader *r)
     }
 }
 
-/* --- The reads ------------------------------------------------------------- */
+/* --- The reads ------------------------------------------------------------ */
 
 uint64_t reader_sum(const unsigned char *data, unsigned operation)
 {

@@ -1,5 +1,5 @@
-/* advise: the kernel is told which blocks will be wanted, `depth` of them ahead;
-   then pread(2) gets them, one after the other, as in chapter 03. */
+/* advise: the kernel is told which blocks will be wanted, `depth` of them
+   ahead; then pread(2) gets them, one after the other, as in chapter 03. */
 #include "race.h"
 
 #include <errno.h>
@@ -35,7 +35,7 @@ static void advise_run(struct heat *heat)
     lane_look(lane);
     while (ahead < course->depth && advise(lane, &heat->slots[ahead]))
         ahead++;
-    /* Around the slots: the oldest advice is read, and its slot gets a new one. */
+    /* Around the slots: the oldest advice is read, its slot gets a new one. */
     for (unsigned i = 0; lane->in_flight > 0; i = (i + 1) % course->depth) {
         struct slot *slot = &heat->slots[i];
         ssize_t n = pread(course->fd, slot->data, course->size, slot->offset);

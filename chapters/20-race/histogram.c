@@ -1,7 +1,7 @@
 #include "histogram.h"
 
-/* 0 to 63 are themselves. Above, the six bits below the highest one say which of
-   the 64 buckets, and the highest one which power of two. */
+/* 0 to 63 are themselves. Above, the six bits below the highest one say which
+   of the 64 buckets, and the highest one which power of two. */
 static unsigned bucket_of(uint64_t ns)
 {
     unsigned power = 0;

@@ -15,10 +15,10 @@ struct requests {
     const struct aiocb *list[DEPTH_MOST]; /* In flight; else NULL. */
 };
 
-/* What goes through one descriptor, glibc does one after the other. So each slot
-   has its own, and there are as many threads as have work. But a thread is for
-   waiting: where no read has to wait, a second one would only cost wake-ups.
-   aio_init() counts once, in front of the first read. */
+/* What goes through one descriptor, glibc does one after the other. So each
+   slot has its own, and there are as many threads as have work. But a thread is
+   for waiting: where no read has to wait, a second one would only cost
+   wake-ups. aio_init() counts once, in front of the first read. */
 static bool posix_aio_open(struct heat *heat)
 {
     struct requests *r = heat_own(heat, sizeof(*r));

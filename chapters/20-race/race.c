@@ -8,8 +8,8 @@
  * Watch for: which engine is ahead, cold, with --direct, and with --warm, where
  * a plain read() is hard to beat. And what the last two columns cost.
  *
- * The engines are a file each, beside this one. A new one is its file, and a line
- * in the list below.
+ * The engines are a file each, beside this one. A new one is its file, and a
+ * line in the list below.
  *
  * Build: cc -Icommon chapters/20-race/[a-z]*.c \
  *           common/{args,blocks,cost,ring,save,scratch,terminal,timeline}.c \
@@ -86,7 +86,7 @@ static const struct program program = {
             KNOB_TEXT("plot", "draw it, as SVG", &plot, "FILE"), KNOB_END},
 };
 
-/* --- The course ------------------------------------------------------------ */
+/* --- The course ----------------------------------------------------------- */
 
 /* One read with pread(2), whole. */
 static void read_block(const struct course *course, off_t offset,
@@ -194,7 +194,7 @@ static void prepare(const struct course *course, const struct blocks *blocks)
         read_block(course, course->offsets[i], blocks->memory);
 }
 
-/* --- A heat ---------------------------------------------------------------- */
+/* --- A heat --------------------------------------------------------------- */
 
 /* Add up what the lanes have, into this round of the entry. */
 static void record(struct entry *entry, unsigned round, const struct heat *heat,
@@ -257,7 +257,7 @@ static void run_heat(const struct engine *engine, const struct course *course,
     free(heat.lanes);
 }
 
-/* --- The race -------------------------------------------------------------- */
+/* --- The race ------------------------------------------------------------- */
 
 static void progress(const char *what, unsigned round,
                      const struct entry *entry)

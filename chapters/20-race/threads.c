@@ -1,5 +1,5 @@
-/* threads: a pool of `depth` threads, each in pread(2), as in chapter 05. It has
-   no queue: each thread takes the next block from the heat itself. */
+/* threads: a pool of `depth` threads, each in pread(2), as in chapter 05. It
+   has no queue: each thread takes the next block from the heat itself. */
 #include "race.h"
 
 #include <err.h>

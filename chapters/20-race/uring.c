@@ -56,7 +56,7 @@ static void enter(struct lane *lane, const struct ring *ring)
     lane->calls++;
     if (taken >= 0 || errno == EINTR)
         return;
-    /* Short of room: what is in flight makes some when it comes (chapter 13). */
+    /* Short of room: what is in flight makes some (chapter 13). */
     if ((errno == EAGAIN || errno == EBUSY) &&
         lane->in_flight > unsubmitted(ring))
         return;
