@@ -34,7 +34,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { AHEAD = 32 << 20, STEP = 4 << 20 };
+enum { AHEAD = 16 << 20, STEP = 2 << 20 };
 
 unsigned depth = 3, block = 128;
 static unsigned synced;
