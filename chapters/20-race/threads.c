@@ -75,21 +75,28 @@ static void threads_close(struct heat *heat)
 static bool threads_open(struct heat *heat)
 {
     struct pool *pool = heat_own(heat, sizeof(*pool));
+    pthread_attr_t small;
 
+    /* By default 256 of them would take 2 GiB of addresses for their stacks. */
+    if (pthread_attr_init(&small) ||
+        pthread_attr_setstacksize(&small, 256 << 10))
+        errx(1, "threads: asking for small stacks");
     if (sem_init(&pool->go, 0, 0) || sem_init(&pool->done, 0, 0) ||
         sem_init(&pool->end, 0, 0))
         err(1, "threads: making a semaphore");
     while (pool->threads < heat->course->depth) {
         unsigned i = pool->threads;
         int error =
-            pthread_create(&pool->thread[i], NULL, work, &heat->lanes[i]);
+            pthread_create(&pool->thread[i], &small, work, &heat->lanes[i]);
         if (error) {
+            pthread_attr_destroy(&small);
             threads_close(heat);
             return heat_refused(heat, "starting a thread: %s; see ulimit -u",
                                 strerror(error));
         }
         pool->threads++;
     }
+    pthread_attr_destroy(&small);
     return true;
 }
 

@@ -259,7 +259,7 @@ $(diff <(echo "$normal") <(echo "$now"))"
 honest() {
     local new text
     text=$(perl -MPOSIX -e '$! = eval "POSIX::$ARGV[0]()"; print "$!"' "$1")
-    text="$1|$text|unknown|can't be told"
+    text="$1|$text|unknown|can't be told|did not run: "
     new=$(grep -vxFf <(echo "$normal") <<<"$now") || return 1
     if [[ $sums ]]; then
         [[ $(grep '^checksum: ' "$OUT") == "$sums" ]] || return 1

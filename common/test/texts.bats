@@ -74,7 +74,7 @@ END
 
 @test "every c block stands word for word in a source of its chapter" {
     for folder in $(chapters); do
-        asks code "$folder/README.md" "$folder"/*.c
+        asks code "$folder/README.md" "$folder"/*.[ch]
     done
     no_problems
 }
