@@ -49,22 +49,28 @@ uint64_t sum_of(const unsigned char *data, size_t bytes)
     return sum;
 }
 
-/* Rare: the rest of a read, or all of it. */
-static void finish(struct lane *lane, struct slot *slot, size_t done)
+unsigned course_read(const struct course *course, const char *who, off_t offset,
+                     unsigned char *data, size_t done)
 {
-    const struct course *course = lane->heat->course;
+    unsigned calls = 0;
 
     while (done < course->size) {
-        ssize_t n = pread(course->fd, slot->data + done, course->size - done,
-                          slot->offset + (off_t)done);
-        lane->calls++;
+        ssize_t n = pread(course->fd, data + done, course->size - done,
+                          offset + (off_t)done);
+        calls++;
         if (n == 0)
-            errx(1, "%s: reading %s: it ends sooner than its size said",
-                 lane->heat->name, course->path);
+            errx(1, "%s: reading %s: it ends sooner than its size said", who,
+                 course->path);
+        if (n < 0 && errno == EINVAL && course->mode == DIRECT)
+            errx(1,
+                 "%s: reading %s: O_DIRECT wants a --size that is a "
+                 "multiple of the disk's block size",
+                 who, course->path);
         if (n < 0 && errno != EINTR)
-            err(1, "%s: reading %s", lane->heat->name, course->path);
+            err(1, "%s: reading %s", who, course->path);
         done += n > 0 ? (size_t)n : 0;
     }
+    return calls;
 }
 
 void lane_end(struct lane *lane, struct slot *slot, int64_t res)
@@ -75,8 +81,9 @@ void lane_end(struct lane *lane, struct slot *slot, int64_t res)
         errno = (int)-res;
         err(1, "%s: reading %s", lane->heat->name, course->path);
     }
-    if (res < (int64_t)course->size)
-        finish(lane, slot, res > 0 ? (size_t)res : 0);
+    if (res < (int64_t)course->size) /* Rare. */
+        lane->calls += course_read(course, lane->heat->name, slot->offset,
+                                   slot->data, res > 0 ? (size_t)res : 0);
     lane->in_flight--;
     lane->reads++;
     histogram_add(&lane->latencies, lane->now - slot->began);

@@ -86,28 +86,9 @@ static const struct program program = {
             KNOB_TEXT("plot", "draw it, as SVG", &plot, "FILE"), KNOB_END},
 };
 
-/* --- The course ----------------------------------------------------------- */
+static const char BEFORE[] = "before the race";
 
-/* One read with pread(2), whole. */
-static void read_block(const struct course *course, off_t offset,
-                       unsigned char *data)
-{
-    for (size_t done = 0; done < course->size;) {
-        ssize_t n = pread(course->fd, data + done, course->size - done,
-                          offset + (off_t)done);
-        if (n == 0)
-            errx(1, "reading %s: it ends sooner than its size said",
-                 course->path);
-        if (n < 0 && errno == EINVAL && course->mode == DIRECT)
-            errx(1,
-                 "reading %s: O_DIRECT wants a --size that is a multiple of "
-                 "the disk's block size",
-                 course->path);
-        if (n < 0 && errno != EINTR)
-            err(1, "reading %s", course->path);
-        done += n > 0 ? (size_t)n : 0;
-    }
-}
+/* --- The course ----------------------------------------------------------- */
 
 /* Blocks from all over the file, each one once, in random order: the same in
    all heats, and in all runs. Of a file with more blocks than we can keep, each
@@ -165,7 +146,7 @@ static void open_course(struct course *course, struct blocks *blocks,
     if (course->fd < 0)
         err(1, "opening %s with O_DIRECT", course->path);
     for (unsigned i = 0; i < course->count; i += CHECKED) {
-        read_block(course, course->offsets[i], blocks->memory);
+        course_read(course, BEFORE, course->offsets[i], blocks->memory, 0);
         course->right[i / CHECKED] = sum_of(blocks->memory, size);
     }
 }
@@ -191,7 +172,7 @@ static void prepare(const struct course *course, const struct blocks *blocks)
     if (course->mode == COLD)
         blocks_drop(blocks);
     for (unsigned i = 0; course->mode == WARM && i < course->count; i++)
-        read_block(course, course->offsets[i], blocks->memory);
+        course_read(course, BEFORE, course->offsets[i], blocks->memory, 0);
 }
 
 /* --- A heat --------------------------------------------------------------- */

@@ -80,6 +80,11 @@ struct engine {
     void (*close)(struct heat *heat);
 };
 
+/* Read a block with pread(2), whole, from byte `done` of it on. Returns in how
+   many calls. `who` reads it, for messages; exits where that fails. */
+unsigned course_read(const struct course *course, const char *who, off_t offset,
+                     unsigned char *data, size_t done);
+
 /* Look at the clock: after each system call that may have brought something. */
 void lane_look(struct lane *lane);
 

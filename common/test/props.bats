@@ -199,7 +199,8 @@ on_terminal() {
 }
 
 # One thread works until it has had 5 ms of a processor by its own clock, then
-# waits, so that it is still there to be asked.
+# waits, so that it is still there to be asked. What has ended takes nothing of
+# the others' with it.
 @test "the processor time of the process has that of every thread in it" {
     cc -I"$ROOT/common" -x c -o "$BATS_TEST_TMPDIR/cost" - "$ROOT/common/cost.c" \
         -pthread <<'END'
@@ -225,18 +226,22 @@ static void *work(void *unused)
 int main(void)
 {
     pthread_t thread;
-    unsigned before, after;
+    static struct cost before, between, after;
     pthread_barrier_init(&worked, NULL, 2);
     pthread_barrier_init(&asked, NULL, 2);
-    double from = cost_processors(&before);
+    cost_look(&before);
     pthread_create(&thread, NULL, work, NULL);
     pthread_barrier_wait(&worked);
-    double to = cost_processors(&after);
+    cost_look(&between);
     pthread_barrier_wait(&asked);
     pthread_join(thread, NULL);
-    return printf("%u %u %s\n", before, after, to - from >= 0.005 ? "all" : "") < 0;
+    cost_look(&after);
+    return printf("%u %u %u, %s, %s\n", before.threads, between.threads,
+                  after.threads,
+                  cost_between(&before, &between) >= 0.005 ? "all" : "less",
+                  cost_between(&between, &after) >= 0 ? "no less" : "less") < 0;
 }
 END
     run -0 "$BATS_TEST_TMPDIR/cost"
-    assert_output '1 2 all'
+    assert_output '1 2 1, all, no less'
 }

@@ -139,7 +139,7 @@ fake_apt() {
 here=${0%/*}
 echo "$DEBIAN_FRONTEND $*" >>"$here/log"
 [[ $1 == update ]] && exit 0
-for name in cc cmake ninja pkg-config bats strace perl socat spin; do
+for name in cc cmake ninja pkg-config bats strace perl socat spin fio gnuplot; do
     printf '#!/bin/sh\n' >"$here/$name"
     /bin/chmod +x "$here/$name"
 done
@@ -152,7 +152,7 @@ END
 }
 
 all_packages='gcc libc6-dev cmake ninja-build pkg-config liburing-dev libuv1-dev zlib1g-dev'
-all_packages+=' bats bats-support bats-assert strace perl-base socat spin'
+all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gnuplot-nox'
 
 # --- Words --------------------------------------------------------------------
 
