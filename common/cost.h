@@ -8,15 +8,16 @@
 /** Seconds on the wall: CLOCK_MONOTONIC. */
 double cost_wall(void);
 
+/** How many threads can be looked at. */
 enum { COST_THREADS_MOST = 1024 };
 
 /** What each thread of this process has cost so far. */
 struct cost {
     unsigned threads; /**< How many; 1 where /proc is not mounted. */
     struct {
-        int id;         /**< As gettid(2) has it. */
-        double seconds; /**< Of the processors. */
-    } thread[COST_THREADS_MOST];
+        int id;                  /**< As gettid(2) has it. */
+        double seconds;          /**< Of the processors. */
+    } thread[COST_THREADS_MOST]; /**< So many of them. */
 };
 
 /**
