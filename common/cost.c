@@ -35,10 +35,11 @@ void cost_look(struct cost *cost)
     DIR *tasks = opendir("/proc/self/task");
 
     cost->threads = 0;
+    cost->process = seconds(CLOCK_PROCESS_CPUTIME_ID);
     if (!tasks && errno == ENOENT) {
         cost->threads = 1;
         cost->thread[0].id = 0;
-        cost->thread[0].seconds = seconds(CLOCK_PROCESS_CPUTIME_ID);
+        cost->thread[0].seconds = cost->process;
         return;
     }
     if (!tasks)
@@ -69,7 +70,7 @@ void cost_look(struct cost *cost)
 
 double cost_between(const struct cost *before, const struct cost *after)
 {
-    double sum = 0;
+    double sum = 0, process = after->process - before->process;
 
     for (unsigned i = 0; i < after->threads; i++) {
         sum += after->thread[i].seconds;
@@ -77,7 +78,7 @@ double cost_between(const struct cost *before, const struct cost *after)
             if (before->thread[k].id == after->thread[i].id)
                 sum -= before->thread[k].seconds;
     }
-    return sum;
+    return sum > process ? sum : process;
 }
 
 static int by_size(const void *a, const void *b)

@@ -13,6 +13,7 @@ enum { COST_THREADS_MOST = 1024 };
 
 /** What each thread of this process has cost so far. */
 struct cost {
+    double process;   /**< Seconds of all, those included that have ended. */
     unsigned threads; /**< How many; 1 where /proc is not mounted. */
     struct {
         int id;                  /**< As gettid(2) has it. */
@@ -24,15 +25,17 @@ struct cost {
  * Look what each thread has cost so far. Threads that the kernel makes for an
  * io_uring (`iou-sqp`, `iou-wrk`) are among them since Linux 5.12.
  *
- * CLOCK_PROCESS_CPUTIME_ID would lag behind: the kernel adds what a thread on
- * another processor has used once a tick. A thread's own clock is exact. Where
- * /proc is not mounted, the clock of the process it is.
+ * CLOCK_PROCESS_CPUTIME_ID alone would lag behind: the kernel adds what a
+ * thread on another processor has used once a tick. A thread's own clock is
+ * exact, but gone with the thread. So there are both. Where /proc is not
+ * mounted, the clock of the process it is.
  */
 void cost_look(struct cost *cost);
 
 /**
- * Seconds of the processors between two looks. What a thread has cost that has
- * ended meanwhile is not in it.
+ * Seconds of the processors between two looks. Of threads that have ended
+ * meanwhile nothing is missing; where there are such, what a running one has
+ * used since the last tick (of 1 to 10 ms) may be.
  */
 double cost_between(const struct cost *before, const struct cost *after);
 

@@ -46,20 +46,27 @@ static void queue(struct lane *lane, struct slot *slot)
     context->queued[context->n_queued++] = &context->iocb[i];
 }
 
-/* It may take fewer than it is given. */
+/* It may take fewer than it is given, and none while it has no room: then what
+   is in flight makes some. */
 static void submit(struct lane *lane)
 {
     struct context *context = lane->heat->own;
+    unsigned done = 0;
 
-    for (unsigned done = 0; done < context->n_queued;) {
+    while (done < context->n_queued) {
         long taken = syscall(SYS_io_submit, context->id,
                              context->n_queued - done, context->queued + done);
         lane->calls++;
+        if (taken < 0 && errno == EAGAIN &&
+            lane->in_flight > context->n_queued - done)
+            break;
         if (taken < 0)
             err(1, "io-submit: submitting reads");
         done += (unsigned)taken;
     }
-    context->n_queued = 0;
+    context->n_queued -= done;
+    memmove(context->queued, context->queued + done,
+            context->n_queued * sizeof(*context->queued));
 }
 
 static void io_submit_run(struct heat *heat)

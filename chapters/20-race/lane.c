@@ -23,7 +23,8 @@ bool lane_begin(struct lane *lane, struct slot *slot)
     struct heat *heat = lane->heat;
     const struct course *course = heat->course;
 
-    if (lane->now >= heat->deadline)
+    /* Everybody has one read at the least, however late it is. */
+    if (lane->now >= heat->deadline && lane->most_in_flight > 0)
         return false;
     /* All threads of an engine draw from one counter. */
     uint64_t read =
@@ -81,9 +82,11 @@ void lane_end(struct lane *lane, struct slot *slot, int64_t res)
         errno = (int)-res;
         err(1, "%s: reading %s", lane->heat->name, course->path);
     }
-    if (res < (int64_t)course->size) /* Rare. */
+    if (res < (int64_t)course->size) { /* Rare. */
         lane->calls += course_read(course, lane->heat->name, slot->offset,
                                    slot->data, res > 0 ? (size_t)res : 0);
+        lane_look(lane);
+    }
     lane->in_flight--;
     lane->reads++;
     histogram_add(&lane->latencies, lane->now - slot->began);

@@ -15,8 +15,12 @@ bool liburing_set_up(struct heat *heat, unsigned flags, const char *needs)
     int result = io_uring_queue_init_params(2 * heat->course->depth, &own->ring,
                                             &params);
 
-    if (result == 0)
+    if (result == 0 && own->ring.features & IORING_FEAT_RW_CUR_POS)
         return true;
+    if (result == 0) { /* That feature came with the same kernel. */
+        liburing_close(heat);
+        return heat_refused(heat, "IORING_OP_READ needs Linux 5.6");
+    }
     free(own);
     return heat_refused(heat, "setting up a ring: %s; %s", strerror(-result),
                         result == -EINVAL ? needs : "chapter 00 tells more");
@@ -37,8 +41,8 @@ bool liburing_register(struct heat *heat)
         result = io_uring_register_buffers(&own->ring, memory, depth);
         hint = result == -ENOMEM ? "; see ulimit -l" : "";
     }
-    own->fixed = true;
-    if (result == 0)
+    own->fixed = result == 0;
+    if (own->fixed)
         return true;
     liburing_close(heat);
     return heat_refused(heat, "%s: %s%s", what, strerror(-result), hint);
@@ -120,6 +124,10 @@ void liburing_close(struct heat *heat)
 {
     struct liburing *own = heat->own;
 
+    /* A ring is taken down some time after it is closed. Until then its memory
+       would count against the limit of the next one's. */
+    if (own->fixed)
+        io_uring_unregister_buffers(&own->ring);
     io_uring_queue_exit(&own->ring);
     free(own);
 }

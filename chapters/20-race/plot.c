@@ -30,15 +30,15 @@ static const char *color(unsigned i)
     return colors[i % (sizeof(colors) / sizeof(*colors))];
 }
 
-/* The best that fio has reached at this depth: what the device can do. */
+/* The best of fio's medians at this depth: what the device can do. */
 static double fio_best(const struct report *report, const struct entry *entry)
 {
     double best = 0;
 
-    for (unsigned i = 0; i < report->engines; i++)
-        for (unsigned round = 0; round < report->rounds; round++)
-            if (entry[i].fio[round] > best)
-                best = entry[i].fio[round];
+    for (unsigned i = 0; i < report->engines; i++) {
+        double rate = report_fio_median(report, &entry[i]);
+        best = rate > best ? rate : best;
+    }
     return best;
 }
 
@@ -132,7 +132,7 @@ void report_plot(const struct report *report, const char *path)
     script(memory, report);
     if (fclose(memory))
         err(1, "allocating a picture");
-    char *svg = tool_run((const char *[]){"gnuplot", NULL}, text);
+    char *svg = tool_run((const char *[]){"gnuplot", NULL}, text, -1);
     char *drawing = strstr(svg, "<g id=\"gnuplot_canvas\"");
     if (!drawing)
         errx(1, "gnuplot has drawn nothing");

@@ -8,12 +8,25 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 struct requests {
     struct aiocb cb[DEPTH_MOST];
     const struct aiocb *list[DEPTH_MOST]; /* In flight; else NULL. */
+    const struct aiocb *last;             /* Submitted last. */
 };
+
+/* Those of the first `n` slots. */
+static void posix_aio_close_first(struct heat *heat, unsigned n)
+{
+    struct requests *r = heat->own;
+
+    for (unsigned i = 0; i < n; i++)
+        if (close(r->cb[i].aio_fildes))
+            err(1, "posix-aio: closing a descriptor");
+    free(r);
+}
 
 /* What goes through one descriptor, glibc does one after the other. So each
    slot has its own, and there are as many threads as have work. But a thread is
@@ -30,8 +43,14 @@ static bool posix_aio_open(struct heat *heat)
                                .aio_idle_time = 1});
     for (unsigned i = 0; i < depth; i++) {
         r->cb[i].aio_fildes = fcntl(heat->course->fd, F_DUPFD_CLOEXEC, 0);
-        if (r->cb[i].aio_fildes < 0)
-            err(1, "posix-aio: duplicating a descriptor");
+        if (r->cb[i].aio_fildes < 0) {
+            int error = errno;
+            posix_aio_close_first(heat, i);
+            return heat_refused(heat,
+                                "duplicating a descriptor: %s; see "
+                                "ulimit -n",
+                                strerror(error));
+        }
     }
     return true;
 }
@@ -49,44 +68,52 @@ static void submit(struct lane *lane, unsigned i)
     if (aio_read(cb))
         err(1, "posix-aio: submitting a read");
     lane->calls++; /* The pread() of glibc's thread. */
-    r->list[i] = cb;
+    r->list[i] = r->last = cb;
+}
+
+/* Nobody tells which are complete: each is asked. */
+static void collect(struct lane *lane)
+{
+    struct heat *heat = lane->heat;
+    struct requests *r = heat->own;
+
+    lane_look(lane);
+    for (unsigned i = 0; i < heat->course->depth; i++) {
+        int error = r->list[i] ? aio_error(r->list[i]) : EINPROGRESS;
+        if (error == EINPROGRESS)
+            continue;
+        ssize_t res = aio_return(&r->cb[i]);
+        r->list[i] = NULL;
+        lane_end(lane, &heat->slots[i], error ? -error : res);
+        if (lane_begin(lane, &heat->slots[i]))
+            submit(lane, i);
+    }
 }
 
 static void posix_aio_run(struct heat *heat)
 {
-    const struct course *course = heat->course;
+    int depth = (int)heat->course->depth;
     struct lane *lane = &heat->lanes[0];
     struct requests *r = heat->own;
 
     lane_look(lane);
-    for (unsigned i = 0; i < course->depth; i++)
+    for (int i = 0; i < depth; i++)
         if (lane_begin(lane, &heat->slots[i]))
-            submit(lane, i);
+            submit(lane, (unsigned)i);
     while (lane->in_flight > 0) {
-        if (aio_suspend(r->list, (int)course->depth, NULL) && errno != EINTR)
+        /* To take all at once: wait for the one that was submitted last. */
+        bool all = heat->course->batch >= heat->course->depth;
+        int failed = all ? aio_suspend(&r->last, 1, NULL)
+                         : aio_suspend(r->list, depth, NULL);
+        if (failed && errno != EINTR)
             err(1, "posix-aio: waiting for reads");
-        lane_look(lane);
-        for (unsigned i = 0; i < course->depth; i++) {
-            int error = r->list[i] ? aio_error(r->list[i]) : EINPROGRESS;
-            if (error == EINPROGRESS)
-                continue;
-            ssize_t n = aio_return(&r->cb[i]);
-            r->list[i] = NULL;
-            lane_end(lane, &heat->slots[i], error ? -error : n);
-            if (lane_begin(lane, &heat->slots[i]))
-                submit(lane, i);
-        }
+        collect(lane);
     }
 }
 
 static void posix_aio_close(struct heat *heat)
 {
-    struct requests *r = heat->own;
-
-    for (unsigned i = 0; i < heat->course->depth; i++)
-        if (close(r->cb[i].aio_fildes))
-            err(1, "posix-aio: closing a descriptor");
-    free(r);
+    posix_aio_close_first(heat, heat->course->depth);
 }
 
 const struct engine engine_posix_aio = {"posix-aio", posix_aio_open,

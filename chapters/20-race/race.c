@@ -54,10 +54,12 @@ ALL(DECLARE)
 static const struct engine *const engines[] = {ALL(ADDRESS)};
 enum { ENGINES = sizeof(engines) / sizeof(*engines) };
 
-/* Offsets are kept in memory: for this many a file may have more blocks. */
-enum { COUNT_MOST = 1 << 18, SAMPLED = 64 };
+/* Offsets are kept in memory, and what is warm has to fit there as well: of a
+   larger file its first part is read. */
+enum { COUNT_MOST = 1 << 18, BYTES_MOST = 1 << 30, SAMPLED = 64 };
 
-static unsigned ms, rounds, depth = 32, size = 4096, direct, buffered, warm;
+static unsigned ms = 200, rounds = 5, depth = 32, size = 4096, direct, buffered,
+                warm;
 static unsigned batch, csv, against_fio, sweep;
 static const char *list, *plot;
 static const char *const sweeps[] = {"none", "depth", NULL};
@@ -72,7 +74,8 @@ static const struct program program = {
             KNOB_NUMBER("rounds", "how often each has its turn", &rounds, 1,
                         ROUNDS_MOST),
             KNOB_NUMBER("depth", "reads in flight", &depth, 1, DEPTH_MOST),
-            KNOB_NUMBER("batch", "completions before the next submit", &batch,
+            KNOB_NUMBER("batch",
+                        "completions before a submit (2; all, if warm)", &batch,
                         1, DEPTH_MOST),
             KNOB_SIZE("size", "bytes of a read", &size, 512, 1 << 20),
             KNOB_SWITCH("direct", "with O_DIRECT, from the disk", &direct),
@@ -90,9 +93,8 @@ static const char BEFORE[] = "before the race";
 
 /* --- The course ----------------------------------------------------------- */
 
-/* Blocks from all over the file, each one once, in random order: the same in
-   all heats, and in all runs. Of a file with more blocks than we can keep, each
-   offset is from a part of its own. */
+/* The blocks of the file, each one once, in random order: the same in all heats,
+   and in all runs. Of a large file only those of its first part. */
 static void pick_offsets(struct course *course, off_t file_size)
 {
     unsigned short seed[3] = {1, 2, 3};
@@ -103,20 +105,21 @@ static void pick_offsets(struct course *course, off_t file_size)
              "%s is too small: %u reads of %u bytes in flight, and it has room "
              "for %ju",
              course->path, course->depth, course->size, (uintmax_t)blocks);
-    course->count = blocks < COUNT_MOST ? (unsigned)blocks : COUNT_MOST;
+    if (blocks > COUNT_MOST)
+        blocks = COUNT_MOST;
+    if (blocks > BYTES_MOST / course->size)
+        blocks = BYTES_MOST / course->size;
+    course->count = (unsigned)blocks;
     course->offsets = calloc(course->count, sizeof(*course->offsets));
     course->right = calloc(course->count / CHECKED + 1, sizeof(*course->right));
     if (!course->offsets || !course->right)
         err(1, "allocating %u offsets", course->count);
 
+    /* Fisher and Yates: each changes places with itself, or one before. */
     for (unsigned i = 0; i < course->count; i++) {
-        uint64_t first = blocks * i / course->count;
-        uint64_t end = blocks * (i + 1) / course->count;
-        uint64_t block = first + (uint64_t)nrand48(seed) % (end - first);
-        /* Fisher and Yates: it changes places with one of those before. */
         unsigned k = (unsigned)nrand48(seed) % (i + 1);
         course->offsets[i] = course->offsets[k];
-        course->offsets[k] = (off_t)(block * course->size);
+        course->offsets[k] = (off_t)i * course->size;
     }
 }
 
@@ -155,13 +158,15 @@ static void open_course(struct course *course, struct blocks *blocks,
 static long cached(const struct course *course, const struct blocks *blocks,
                    unsigned *of)
 {
+    off_t page = sysconf(_SC_PAGESIZE);
     struct block some[SAMPLED];
     struct blocks sample = *blocks;
 
     sample.count = course->count < SAMPLED ? course->count : SAMPLED;
     sample.block = some;
     for (unsigned i = 0; i < sample.count; i++)
-        some[i] = (struct block){.offset = course->offsets[i], .length = size};
+        some[i] = (struct block){.offset = course->offsets[i] / page * page,
+                                 .length = size};
     *of = (unsigned)blocks_pages(&sample);
     return blocks_resident(&sample);
 }
@@ -194,9 +199,7 @@ static void record(struct entry *entry, unsigned round, const struct heat *heat,
         reads += lane->reads;
         in_flight += lane->most_in_flight;
     }
-    if (reads == 0)
-        errx(1, "%s: no read in all of the time", heat->name);
-    entry->in_flight = in_flight;
+    entry->in_flight[round] = in_flight;
     entry->reads[round] = reads;
     entry->seconds[round] = wall;
     entry->value[RATE][round] = (double)reads / wall;
@@ -342,10 +345,16 @@ static void announce(const struct course *course, const struct blocks *blocks)
     else
         printf("cached when a heat begins: %ld of %u pages looked at\n",
                in_cache, pages);
+    if (in_cache > 0 && course->mode != WARM)
+        puts("(pages stay that are dirty or mapped, and on tmpfs all do; "
+             "sync(1) makes\nthem clean)");
     printf("medians of %u round%s, heats of %g s", rounds,
            rounds == 1 ? "" : "s", ms / 1e3);
     if (course->mode == COLD)
         printf(", or of %u reads: each block once", course->count);
+    if (blocks->file_size / size > course->count)
+        printf("; the file's first %u MiB",
+               (unsigned)((uint64_t)course->count * size >> 20));
     puts("\n");
     fflush(stdout); /* It takes a while. An error is told at the end. */
 }
@@ -377,6 +386,11 @@ int main(int argc, char **argv)
     struct blocks blocks;
     struct course course;
 
+    if (size % (unsigned)sysconf(_SC_PAGESIZE) && !direct && !warm)
+        args_wrong(&program,
+                   "--size: %u bytes are no whole pages, and what is read "
+                   "beside them is not cold; see --direct and --warm",
+                   size);
     if (direct && (warm || buffered))
         args_wrong(&program, "--direct: not with --%s",
                    warm ? "warm" : "buffered");
@@ -387,10 +401,6 @@ int main(int argc, char **argv)
         need_tool("--plot", "gnuplot");
     if (against_fio)
         need_tool("--against-fio", "fio");
-    if (ms == 0)
-        ms = 200;
-    if (rounds == 0)
-        rounds = sweep ? 3 : 5;
 
     open_course(&course, &blocks, &args);
     unsigned depths = sweep ? DEPTHS_MOST : 1;
@@ -408,6 +418,11 @@ int main(int argc, char **argv)
     }
     if (isatty(STDERR_FILENO))
         fputs("\r\033[K", stderr);
+    unsigned ran = 0;
+    for (unsigned i = 0; i < depths * count; i++)
+        ran += !*entries[i].why;
+    if (ran == 0)
+        cannot_show("%s: %s", entries[0].name, entries[0].why);
     report(&(struct report){.course = &course,
                             .rounds = rounds,
                             .engines = count,

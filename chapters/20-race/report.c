@@ -25,6 +25,11 @@ double report_median(const struct report *report, const struct entry *entry,
     return median_of(entry->value[measure], report->rounds);
 }
 
+double report_fio_median(const struct report *report, const struct entry *entry)
+{
+    return median_of(entry->fio, report->rounds);
+}
+
 /* From the smallest to the largest, in percent of the median. */
 static double spread(const double *values, unsigned count)
 {
@@ -82,7 +87,7 @@ static void rates(const struct report *report)
                spread(entry->value[RATE], report->rounds));
         bar(rate / best);
         printf("%9.1f%11u\n", rate * report->course->size / (1 << 20),
-               entry->in_flight);
+               entry->in_flight[report->rounds - 1]);
     }
 }
 
@@ -166,7 +171,7 @@ void report_fio(const struct report *report)
         double median = ratio(report, entry, &off);
         printf("%-16s%16s%14.0f%14.0f%12.2f%6.0f %%\n", entry->name,
                entry->fio_name, report_median(report, entry, RATE),
-               median_of(entry->fio, report->rounds), median, off);
+               report_fio_median(report, entry), median, off);
     }
 }
 
@@ -210,10 +215,13 @@ void report_sweep(const struct report *report, bool fio)
         putchar('\n');
         sweep_table(report, "ours/fio, depth", MEASURES);
     }
-    for (unsigned i = 0; i < report->engines; i++)
-        if (*report->entries[i].why)
-            printf("\n%s did not run: %s\n", report->entries[i].name,
-                   report->entries[i].why);
+    for (unsigned i = 0; i < report->engines * report->depths; i++) {
+        const struct entry *entry = &report->entries[i];
+        bool first = i < report->engines || !*entry[-(int)report->engines].why;
+        if (*entry->why && first)
+            printf("\n%s did not run, %u in flight: %s\n", entry->name,
+                   entry->depth, entry->why);
+    }
 }
 
 void report_csv(const struct report *report)
@@ -229,7 +237,7 @@ void report_csv(const struct report *report)
                    (uintmax_t)entry->reads[round], entry->seconds[round]);
             for (enum measure m = RATE; m < MEASURES; m++)
                 printf(",%.4f", entry->value[m][round]);
-            printf(",%u,%.0f\n", entry->in_flight, entry->fio[round]);
+            printf(",%u,%.0f\n", entry->in_flight[round], entry->fio[round]);
         }
     }
 }

@@ -17,7 +17,8 @@ enum measure { RATE, P50, P99, P999, CALLS, CPU, MEASURES };
 struct entry {
     const char *name;
     char why[WHY]; /* Empty, or why it does not run. */
-    unsigned depth, in_flight;
+    unsigned depth;
+    unsigned in_flight[ROUNDS_MOST]; /* The most. */
     uint64_t reads[ROUNDS_MOST];
     double seconds[ROUNDS_MOST];
     double value[MEASURES][ROUNDS_MOST];
@@ -36,6 +37,10 @@ struct report {
 /* The median of what was measured in all rounds. */
 double report_median(const struct report *report, const struct entry *entry,
                      enum measure measure);
+
+/* The same of fio's reads a second; 0 where there are none. */
+double report_fio_median(const struct report *report,
+                         const struct entry *entry);
 
 void report_tables(const struct report *report);
 void report_sweep(const struct report *report, bool fio);

@@ -160,7 +160,7 @@ wait_for_line() {
     for engine in uring liburing liburing-fixed; do
         [[ $(cell $engine reads) ]] || continue
         # Two are taken at a time, where two have come.
-        assert [ "$(awk "BEGIN { print $(cell $engine calls_per_read) >= 0.5 }")" = 1 ]
+        assert [ "$(awk "BEGIN { print ($(cell $engine calls_per_read) >= 0.5) }")" = 1 ]
     done
 }
 
@@ -168,7 +168,7 @@ wait_for_line() {
     for engine in "${ENGINES[@]}"; do
         make_file $((4 << 20)) changed >/dev/null
         file=$BATS_TEST_TMPDIR/changed
-        "$BIN/20-race" --engines "$engine" --warm --seconds 60 "$file" \
+        timeout 60 "$BIN/20-race" --engines "$engine" --warm --seconds 10 "$file" \
             >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
         pid=$!
         if wait_for_line "$BATS_TEST_TMPDIR/out" '^medians' $pid; then
@@ -211,6 +211,11 @@ wait_for_line() {
 
 @test "short of room in the kernel, it waits for what is in flight" {
     need_strace
+    need_engine io-submit
+    run -0 --separate-stderr strace -f -o /dev/null \
+        -e inject=io_submit:error=EAGAIN:when=5+5 \
+        "$BIN/20-race" --seconds 60 --csv --rounds 1 --engines io-submit "$FILE"
+    assert_equal "$(cell io-submit reads)" 1024
     for engine in uring liburing liburing-fixed; do
         need_engine $engine
         for error in EAGAIN EBUSY; do
@@ -276,6 +281,36 @@ wait_for_line() {
     assert_regex "$stderr" '^20-race: O_DIRECT: the file system of .* has none$'
 }
 
+@test "nothing that runs: skipped, with the reason, and no picture" {
+    run -77 --separate-stderr "$BIN/20-race" --direct --engines advise \
+        --plot "$BATS_TEST_TMPDIR/plot.svg" "$FILE"
+    assert_regex "$stderr" '^20-race: advise: O_DIRECT passes by the page cache$'
+    assert [ ! -e "$BATS_TEST_TMPDIR/plot.svg" ]
+}
+
+@test "pages that can't be dropped: it says so, and what to do" {
+    dirty=/dev/shm/20-race.$$
+    head -c 1M "$FILE" >"$dirty" || skip 'no tmpfs in /dev/shm'
+    run --separate-stderr "$BIN/20-race" --rounds 1 --engines read "$dirty"
+    rm "$dirty"
+    assert_success
+    assert_line 'cached when a heat begins: 64 of 64 pages looked at'
+    assert_line --partial 'on tmpfs all do'
+}
+
+# The seconds of all threads are on time(1)'s bill, those included that glibc
+# has ended meanwhile.
+@test "the processor time of threads that have ended is counted" {
+    TIMEFORMAT='%U %S'
+    spent=$({ time "$BIN/20-race" --csv --rounds 1 --direct --seconds 0.5 \
+        --engines posix-aio "$FILE" >"$BATS_TEST_TMPDIR/csv" 2>/dev/null; } 2>&1)
+    output=$(<"$BATS_TEST_TMPDIR/csv")
+    [[ $(cell posix-aio reads) ]] || skip 'no O_DIRECT here'
+    assert [ "$(awk -v spent="$spent" -v reads="$(cell posix-aio reads)" \
+        -v us="$(cell posix-aio cpu_us_per_read)" 'BEGIN {
+            split(spent, s); print (reads * us / 1e6 > 0.5 * (s[1] + s[2])) }')" = 1 ]
+}
+
 @test "wrong files and options: a message each" {
     head -c 100000 "$FILE" >"$BATS_TEST_TMPDIR/small"
     run -1 --separate-stderr "$BIN/20-race" "$BATS_TEST_TMPDIR/small"
@@ -297,6 +332,9 @@ wait_for_line() {
         run -2 --separate-stderr "$BIN/20-race" --engines "$list" "$FILE"
         assert_regex "$stderr" "^20-race: --engines: '$list': each may be named once, of these: ${ENGINES[*]}"
     done
+    run -2 --separate-stderr "$BIN/20-race" --size 5000 "$FILE"
+    assert_regex "$stderr" '^20-race: --size: 5000 bytes are no whole pages'
+    run -0 "$BIN/20-race" --size 5000 --warm --rounds 1 --seconds 0.01 "$FILE"
     run -2 --separate-stderr "$BIN/20-race" --direct --warm
     assert_regex "$stderr" '^20-race: --direct: not with --warm'
     run -2 --separate-stderr "$BIN/20-race" --buffered --direct
@@ -402,11 +440,20 @@ liburing-sqpoll sqthread_poll'
 }
 
 # What fio is asked for is what the heat is: file, size, depth, mode.
+@test "fio reads the same file, whatever its name" {
+    command -v fio >/dev/null || skip 'fio is not installed'
+    odd=$BATS_TEST_TMPDIR/'a:b;c#d\e '
+    cp "$FILE" "$odd"
+    run -0 "$BIN/20-race" --against-fio --rounds 1 --seconds 0.05 \
+        --engines read,uring "$odd"
+    assert_line --regexp '^uring +io_uring +[0-9]+ +[1-9][0-9]* '
+}
+
 @test "fio is asked for the same heat" {
     mkdir "$BATS_TEST_TMPDIR/bin"
     cat >"$BATS_TEST_TMPDIR/bin/fio" <<'END'
 #!/bin/sh
-printf '%s\n' "$@" >>"$0.log"
+printf '%s\n' "$@" "on $(readlink /dev/fd/3)" >>"$0.log"
 echo '3;fio-3.33;race;0;0;4096;400;1000;1;more'
 END
     chmod +x "$BATS_TEST_TMPDIR/bin/fio"
@@ -417,9 +464,11 @@ END
     assert_line --regexp '^uring +io_uring +[0-9]+ +1000 +[0-9.]+ +0 %$'
     run -0 cat "$BATS_TEST_TMPDIR/bin/fio.log"
     for option in --readonly --rw=randread --bs=8192 --iodepth=5 --runtime=20ms \
-        --ioengine=io_uring "--filename=$BATS_TEST_TMPDIR/a\\:b"; do
+        --ioengine=io_uring --size=4194304 --iodepth_batch_submit=2 \
+        --iodepth_batch_complete_max=2; do
         assert_line "$option"
     done
+    assert_line "on $BATS_TEST_TMPDIR/a:b"
     refute_line --regexp 'direct|invalidate|time_based'
     rm "$BATS_TEST_TMPDIR/bin/fio.log"
     run -0 "${with_path[@]}" "$BIN/20-race" --against-fio --rounds 1 \

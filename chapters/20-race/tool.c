@@ -69,18 +69,20 @@ static char *read_all(int fd, const char *name)
     return text;
 }
 
-char *tool_run(const char *const arguments[], const char *input)
+char *tool_run(const char *const arguments[], const char *input, int fd)
 {
     posix_spawn_file_actions_t actions;
     int in = scratch_open(0), ends[2], status, error;
     pid_t child;
 
-    write_all(in, input ? input : "");
+    write_all(in, input);
     if (pipe2(ends, O_CLOEXEC))
         err(1, "making a pipe");
     if ((error = posix_spawn_file_actions_init(&actions)) ||
         (error = posix_spawn_file_actions_adddup2(&actions, in, 0)) ||
         (error = posix_spawn_file_actions_adddup2(&actions, ends[1], 1)) ||
+        (fd >= 0 &&
+         (error = posix_spawn_file_actions_adddup2(&actions, fd, 3))) ||
         (error = posix_spawnp(&child, arguments[0], &actions, NULL,
                               (char *const *)arguments, environ)))
         errx(1, "running %s: %s", arguments[0], strerror(error));
@@ -95,6 +97,6 @@ char *tool_run(const char *const arguments[], const char *input)
         if (errno != EINTR)
             err(1, "waiting for %s", arguments[0]);
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
-        errx(1, "%s has failed", arguments[0]);
+        errx(1, "%s has failed%s%.200s", arguments[0], *text ? ": " : "", text);
     return text;
 }

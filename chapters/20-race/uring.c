@@ -9,12 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void uring_close(struct heat *heat)
+{
+    ring_close(heat->own);
+    free(heat->own);
+}
+
 static bool uring_open(struct heat *heat)
 {
     struct ring *ring = heat_own(heat, sizeof(*ring));
 
-    if (ring_open(ring, heat->course->depth) == 0)
-        return true;
+    if (ring_open(ring, heat->course->depth) == 0) {
+        if (ring->features & IORING_FEAT_RW_CUR_POS) /* The same kernel's. */
+            return true;
+        uring_close(heat);
+        return heat_refused(heat, "IORING_OP_READ needs Linux 5.6");
+    }
     int error = errno;
     free(ring);
     return heat_refused(heat, "setting up a ring: %s; chapter 00 tells more",
@@ -90,12 +100,6 @@ static void uring_run(struct heat *heat)
         lane_look(lane);
         reap(lane, heat->own);
     }
-}
-
-static void uring_close(struct heat *heat)
-{
-    ring_close(heat->own);
-    free(heat->own);
 }
 
 const struct engine engine_uring = {"uring", uring_open, uring_run,
