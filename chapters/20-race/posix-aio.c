@@ -14,7 +14,8 @@
 struct requests {
     struct aiocb cb[DEPTH_MOST];
     const struct aiocb *list[DEPTH_MOST]; /* In flight; else NULL. */
-    const struct aiocb *last;             /* Submitted last. */
+    const struct aiocb *mark; /* The last but some; see posix_aio_run(). */
+    unsigned submitted;
 };
 
 /* Those of the first `n` slots. */
@@ -68,7 +69,9 @@ static void submit(struct lane *lane, unsigned i)
     if (aio_read(cb))
         err(1, "posix-aio: submitting a read");
     lane->calls++; /* The pread() of glibc's thread. */
-    r->list[i] = r->last = cb;
+    r->list[i] = cb;
+    if (r->submitted++ % ((heat->course->depth + 1) / 2) == 0)
+        r->mark = cb;
 }
 
 /* Nobody tells which are complete: each is asked. */
@@ -101,10 +104,11 @@ static void posix_aio_run(struct heat *heat)
         if (lane_begin(lane, &heat->slots[i]))
             submit(lane, (unsigned)i);
     while (lane->in_flight > 0) {
-        /* To take all at once: wait for the one that was submitted last. */
-        bool all = heat->course->batch >= heat->course->depth;
-        int failed = all ? aio_suspend(&r->last, 1, NULL)
-                         : aio_suspend(r->list, depth, NULL);
+        /* To take many at once, wait for one that was submitted some time ago:
+           it comes when half of them have. */
+        bool many = heat->course->batch >= heat->course->depth;
+        int failed = many ? aio_suspend(&r->mark, 1, NULL)
+                          : aio_suspend(r->list, depth, NULL);
         if (failed && errno != EINTR)
             err(1, "posix-aio: waiting for reads");
         collect(lane);
