@@ -93,6 +93,14 @@ static const char BEFORE[] = "before the race";
 
 /* --- The course ----------------------------------------------------------- */
 
+/* As much memory, up to the end of its last page. */
+static size_t whole_pages(size_t bytes)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    return (bytes + page - 1) / page * page;
+}
+
 /* The blocks of the file, each one once, in random order: the same in all heats,
    and in all runs. Of a large file only those of its first part. */
 static void pick_offsets(struct course *course, off_t file_size)
@@ -129,7 +137,7 @@ static void open_course(struct course *course, struct blocks *blocks,
     unsigned most = sweep ? 1 << (DEPTHS_MOST - 1) : depth;
 
     args->count = 1; /* It is to see to it that there is a file to read. */
-    args->size = size;
+    args->size = whole_pages(size);
     args->trace = plot; /* And that we don't draw over it. */
     blocks_open(blocks, args);
     *course = (struct course){.path = args->file,
@@ -275,9 +283,9 @@ static void race(const struct course *course, const struct blocks *blocks,
                  const struct engine *const *chosen, unsigned count,
                  struct entry *entries)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    size_t room = (course->size + page - 1) / page * page;
-    unsigned char *memory = aligned_alloc(page, course->depth * room);
+    size_t room = whole_pages(course->size);
+    unsigned char *memory =
+        aligned_alloc((size_t)sysconf(_SC_PAGESIZE), course->depth * room);
     struct slot *slots = calloc(course->depth, sizeof(*slots));
 
     if (!memory || !slots)
