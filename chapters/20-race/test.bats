@@ -168,6 +168,8 @@ wait_for_line() {
     for engine in "${ENGINES[@]}"; do
         make_file $((4 << 20)) changed >/dev/null
         file=$BATS_TEST_TMPDIR/changed
+        rm -f "$BATS_TEST_TMPDIR/out" # That of the last one says as much.
+        : >"$BATS_TEST_TMPDIR/out"
         timeout 60 "$BIN/20-race" --engines "$engine" --warm --seconds 10 "$file" \
             >"$BATS_TEST_TMPDIR/out" 2>"$BATS_TEST_TMPDIR/err" 3>&- &
         pid=$!
