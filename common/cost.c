@@ -15,11 +15,6 @@ static double seconds(clockid_t clock)
     return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-double cost_wall(void)
-{
-    return seconds(CLOCK_MONOTONIC);
-}
-
 /* The clock of a thread by its number: part of the kernel's interface, in
    include/linux/posix-timers_types.h; pthread_getcpuclockid(3) makes the same,
    but only of threads that libc knows. */
@@ -79,6 +74,18 @@ double cost_between(const struct cost *before, const struct cost *after)
                 sum -= before->thread[k].seconds;
     }
     return sum > process ? sum : process;
+}
+
+void cost_await_threads(unsigned most)
+{
+    const struct timespec ms = {.tv_nsec = 1000000};
+    struct cost now;
+
+    cost_look(&now);
+    for (int i = 0; i < 1000 && now.threads > most; i++) {
+        nanosleep(&ms, NULL);
+        cost_look(&now);
+    }
 }
 
 static int by_size(const void *a, const void *b)

@@ -1,12 +1,9 @@
 /**
  * @file cost.h
- * What work costs: time on the wall, and time of the processors.
+ * What work costs: time of the processors.
  */
 #ifndef COST_H
 #define COST_H
-
-/** Seconds on the wall: CLOCK_MONOTONIC. */
-double cost_wall(void);
 
 /** How many threads can be looked at. */
 enum { COST_THREADS_MOST = 1024 };
@@ -38,6 +35,13 @@ void cost_look(struct cost *cost);
  * used since the last tick (of 1 to 10 ms) may be.
  */
 double cost_between(const struct cost *before, const struct cost *after);
+
+/**
+ * Wait until this process has no more than so many threads, but not for more
+ * than some seconds. The kernel's thread of a ring with SQPOLL ends milliseconds
+ * after its ring; until then it would take the processors from what comes next.
+ */
+void cost_await_threads(unsigned most);
 
 /**
  * The median, the upper one of two.

@@ -35,7 +35,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { DEPTH = 32, ROUNDS_MOST = 99 };
@@ -178,7 +177,6 @@ static bool has_poll_queues(const struct reader *r)
 static void measure(struct reader *r, struct row *row, unsigned round,
                     uint64_t right)
 {
-    const struct timespec ms = {.tv_nsec = 1000000};
     struct cost before, after;
 
     r->knobs = row->knobs;
@@ -191,9 +189,9 @@ static void measure(struct reader *r, struct row *row, unsigned round,
     if (!reader_open(r, row->why))
         return;
     cost_look(&before);
-    double wall = cost_wall();
+    int64_t began = timeline_now();
     reader_read(r);
-    row->rate[round] = operations / (cost_wall() - wall);
+    row->rate[round] = operations * 1e9 / (double)(timeline_now() - began);
     cost_look(&after);
     row->cpu[round] = cost_between(&before, &after) * 1e6 / operations;
     row->calls[round] = (double)r->calls / operations;
@@ -202,13 +200,7 @@ static void measure(struct reader *r, struct row *row, unsigned round,
         snprintf(row->why, WHY, "the kernel refuses to poll %s", r->path);
     else if (r->sum != right)
         errx(1, "%s: other bytes than those from pread()", row->name);
-
-    /* A poller ends some milliseconds after its ring. Until then it would take
-       the processors from the next row. */
-    for (int i = 0; i < 1000 && after.threads > threads; i++) {
-        nanosleep(&ms, NULL);
-        cost_look(&after);
-    }
+    cost_await_threads(threads); /* The poller's end. */
 }
 
 static void print_rows(void)

@@ -5,18 +5,9 @@
 #include "cost.h"
 
 #include <stdatomic.h>
-#include <time.h>
 
 /* How long we look before we wait: far longer than a read from a disk takes. */
 enum { SPIN = 1000 * 1000 };
-
-static unsigned threads_now(void)
-{
-    struct cost cost;
-
-    cost_look(&cost);
-    return cost.threads;
-}
 
 static bool sqpoll_open(struct heat *heat)
 {
@@ -76,16 +67,13 @@ static void sqpoll_run(struct heat *heat)
     }
 }
 
-/* The poller ends some milliseconds after its ring. Until then it would take a
-   processor from the next heat. */
 static void sqpoll_close(struct heat *heat)
 {
-    const struct timespec ms = {.tv_nsec = 1000000};
-    unsigned with_poller = threads_now();
+    struct cost now;
 
+    cost_look(&now);
     liburing_close(heat);
-    for (int i = 0; i < 1000 && threads_now() >= with_poller; i++)
-        nanosleep(&ms, NULL);
+    cost_await_threads(now.threads - 1); /* The poller's end. */
 }
 
 const struct engine engine_liburing_sqpoll = {"liburing-sqpoll", sqpoll_open,

@@ -53,7 +53,7 @@ static void *work(void *argument)
         lane_end(lane, slot, n < 0 ? -errno : n);
     }
     post(&pool->done, 1);
-    wait_for(&pool->end); /* Who has ended would be missing in the bill. */
+    wait_for(&pool->end); /* To end is not part of the heat. */
     return NULL;
 }
 
