@@ -212,7 +212,9 @@ struct args args_parse(int argc, char **argv, const struct program *program)
         {"check", no_argument, NULL, OPTION_CHECK}};
     unsigned known = 2;
 
-    setlocale(LC_CTYPE, "");
+    /* A locale takes memory: not for a tool that draws nothing. */
+    if (!program->copies)
+        setlocale(LC_CTYPE, "");
     /* A file that outgrows RLIMIT_FSIZE: let write() say so, instead of dying in
        the middle of it. */
     signal(SIGXFSZ, SIG_IGN);

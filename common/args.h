@@ -83,7 +83,8 @@ struct program {
     const char *does;         /**< What it shows, one sentence. */
     bool reads_blocks;        /**< Takes -n, -s and --trace. */
     bool takes_file;          /**< Takes a FILE. */
-    bool copies;              /**< Takes SRC and DST, both or none. */
+    bool copies;              /**< Takes SRC and DST, both or none; draws
+                                   nothing that needs a locale. */
     const struct knob *knobs; /**< Ends with KNOB_END; may be NULL. */
 };
 
@@ -104,8 +105,9 @@ struct args {
  * Read the command line. `--help` prints the usage and exits 0; what can't be
  * understood prints a message and the usage line to stderr and exits 2.
  *
- * It also sets the locale, and sees to it that an error in writing to stdout
- * (a full disk, say) ends the program with a message and status 1.
+ * It also sets the locale, but where `copies` is set, and sees to it that an
+ * error in writing to stdout (a full disk, say) ends the program with a message
+ * and status 1.
  *
  * @param argc, argv  main()'s own.
  * @param program     What the program says of itself.
