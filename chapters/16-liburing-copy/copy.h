@@ -21,17 +21,18 @@ struct copy {
     int in, out;
     bool bar;       /* Draw a progress bar. */
     uint64_t bytes; /* Copied so far; holes do not count. */
-    unsigned enters, most_in_flight;
+    unsigned calls; /* That move data, or look ahead. */
+    unsigned most_in_flight;
 
     struct io_uring *ring;
     struct bucket *buckets; /* `depth` of them. */
     unsigned in_flight;
-    bool stream;     /* One of the two has no offsets. */
-    off_t size;      /* At the start; 0 is unknown. */
-    off_t next;      /* Where the next bucket's work begins. */
-    off_t data_ends; /* And a hole begins, or the end of the file. */
-    off_t advised;   /* Up to here the kernel is to read ahead. */
-    off_t eof;       /* The end of the file, once it is known. */
+    bool stream;                  /* One of the two has no offsets. */
+    off_t size;                   /* At the start; 0 is unknown. */
+    off_t next;                   /* Where the next bucket's work begins. */
+    off_t data_begins, data_ends; /* Between two holes, or ends of the file. */
+    off_t looked;                 /* Up to here we have looked ahead. */
+    off_t eof;                    /* The end of the file, once it is known. */
     int64_t began, drawn;
 };
 

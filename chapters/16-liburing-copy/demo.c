@@ -133,9 +133,9 @@ static int copy_once(const char *path, int in, struct io_uring *ring,
     if (ring)
         copy_all(&copy);
     else
-        copy.enters = loop(path, in, out);
+        copy.calls = loop(path, in, out);
     pass->time += timeline_now() - began;
-    pass->calls += copy.enters;
+    pass->calls += copy.calls;
     pass->bytes += copy.bytes;
     pass->most_in_flight = ring ? copy.most_in_flight : 1;
     compare(path, in, out);

@@ -14,10 +14,10 @@
  *           -lz -luring -o 16-liburing-copy
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
- * Manual pages: io_uring_prep_read(3), io_uring_submit_and_wait(3), lseek(2),
- * ftruncate(2), futimens(3), rename(2).
+ * Manual pages: io_uring_prep_read(3), io_uring_submit_and_wait(3), preadv2(2),
+ * lseek(2), ftruncate(2), futimens(3), rename(2).
  */
-#define _GNU_SOURCE /* SEEK_DATA, SEEK_HOLE */
+#define _GNU_SOURCE /* SEEK_DATA, SEEK_HOLE, preadv2 */
 #include "args.h"
 #include "copy.h"
 #include "save.h"
@@ -32,9 +32,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
-enum { AHEAD = 16 << 20, STEP = 2 << 20 };
+enum { AHEAD = 8 << 20 };
 
 unsigned depth = 3, block = 128;
 static unsigned synced;
@@ -102,15 +103,18 @@ static off_t seek(const struct copy *c, off_t at, int what)
     return found;
 }
 
-/* The kernel reads ahead by what it has seen so far. We know what comes: have the
-   disk's queue filled from the start, and never empty (chapter 03). Advice may
-   be refused: no matter. */
-static void read_ahead(struct copy *c)
+/* The kernel reads ahead of a reader. So let it see one far ahead of us, that
+   asks for a byte of each block and waits for none. Not far at first: what leaps
+   is no sequential reader to the kernel (chapter 03). May fail: no matter. */
+static void look_ahead(struct copy *c)
 {
-    while (c->advised < c->data_ends && c->advised < c->next + AHEAD) {
-        off_t left = c->data_ends - c->advised, n = left < STEP ? left : STEP;
-        posix_fadvise(c->in, c->advised, n, POSIX_FADV_WILLNEED);
-        c->advised += n;
+    struct iovec byte = {&(char){0}, 1};
+    off_t lead = (c->next - c->data_begins) / 2;
+    off_t until = c->next + (lead < AHEAD ? lead : AHEAD);
+
+    for (; c->looked < until && c->looked < c->data_ends; c->calls++) {
+        preadv2(c->in, &byte, 1, c->looked, RWF_NOWAIT);
+        c->looked += (off_t)block * 1024;
     }
 }
 
@@ -123,12 +127,12 @@ static bool claim(struct copy *c, struct bucket *bucket)
         c->next = data < 0 || data > c->eof ? c->eof : data;
         off_t hole = seek(c, c->next, SEEK_HOLE);
         c->data_ends = hole < 0 || hole > c->eof ? c->eof : hole;
-        c->advised = c->next;
+        c->data_begins = c->looked = c->next;
     }
     if (c->next >= c->eof)
         return false;
     if (!c->stream)
-        read_ahead(c);
+        look_ahead(c);
 
     bucket->at = c->next;
     bucket->end = c->next + (off_t)block * 1024;
@@ -197,25 +201,41 @@ static void complete(struct copy *c, const struct io_uring_cqe *cqe)
 
 /* --- The ring ------------------------------------------------------------- */
 
-static void fill(struct copy *c)
+/* Have writes go on in the kernel's thread, then start one read: what the page
+   cache has is read in the submit, and a write must not wait for two of those.
+   Returns whether there is more to read, and a bucket for it. */
+static bool fill(struct copy *c)
 {
+    bool reading = false;
+
     for (struct bucket *b = c->buckets; b < c->buckets + depth; b++)
-        if (!b->in_flight && (b->at < b->end || claim(c, b)))
+        if (!b->in_flight && b->first < b->last)
             queue(c, b);
+    for (struct bucket *b = c->buckets; b < c->buckets + depth; b++) {
+        if (b->in_flight || (b->at == b->end && c->next >= c->eof))
+            continue;
+        if (reading)
+            return true;
+        if (b->at < b->end || claim(c, b)) {
+            queue(c, b);
+            reading = true;
+        }
+    }
+    return false;
 }
 
-/* Submit what is queued and wait for a completion, in one system call. */
-static void submit_and_wait(struct copy *c)
+/* Submit what is queued, in one system call, and wait for so many completions. */
+static void submit_and_wait(struct copy *c, unsigned completions)
 {
     struct io_uring_cqe *cqe;
-    int result = io_uring_submit_and_wait(c->ring, 1);
+    int result = io_uring_submit_and_wait(c->ring, completions);
 
-    c->enters++;
+    c->calls++;
     /* No room in the kernel: it passes when something completes (chapter 13).
        After an error the call has not waited. */
     if ((result == -EAGAIN || result == -EBUSY) &&
         c->in_flight > io_uring_sq_ready(c->ring)) {
-        c->enters += io_uring_cq_ready(c->ring) == 0;
+        c->calls += io_uring_cq_ready(c->ring) == 0;
         result = io_uring_wait_cqe(c->ring, &cqe);
     }
     /* What was not taken stays queued, for the next round. */
@@ -266,8 +286,8 @@ void copy_all(struct copy *c)
     c->data_ends = c->stream ? INT64_MAX : 0;
     c->began = c->drawn = timeline_now();
 
-    for (fill(c); c->in_flight > 0; fill(c)) {
-        submit_and_wait(c);
+    for (bool more = fill(c); c->in_flight > 0; more = fill(c)) {
+        submit_and_wait(c, more ? 0 : 1);
         reap(c);
         progress(c, false);
     }

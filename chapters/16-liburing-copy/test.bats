@@ -90,7 +90,9 @@ END_OF_C
     export TMPDIR=$OUT
     run -0 --separate-stderr "$BIN/16-liburing-copy" --depth 5
     bytes=$(stat -c %s "$BUILD/sample.data")
-    assert_equal "$(fact 'most in flight in the ring')" 5
+    # What is in the cache is done in the submit: so it need not become five.
+    assert [ "$(fact 'most in flight in the ring')" -ge 1 ]
+    assert [ "$(fact 'most in flight in the ring')" -le 5 ]
     assert_equal "$(fact bytes)" "$bytes, and all copies are equal"
     # As many writes as reads, and the read that finds the end.
     reads=$(((bytes + 131071) / 131072))
@@ -132,13 +134,15 @@ END_OF_C
 
 @test "strace: it makes the calls that it counts" {
     need_strace
-    strace_calls io_uring_enter,read --seccomp-bpf "$BIN/16-liburing-copy"
+    strace_calls io_uring_enter,preadv2,read --seccomp-bpf \
+        "$BIN/16-liburing-copy"
     assert_success
     ring=$(awk '/^(cold|warm|4 KiB)/ {
             for (i = 1; i <= NF; i++) if ($i == "calls") { n += $(i - 1); break }
         } /^read and written/ { n += $(NF - 1) } END { print n }' <<<"$output")
     # grep, since there are thousands of lines.
-    assert_equal "$(grep -cE '^[0-9]+ +io_uring_enter\(' "$STRACE_LOG")" "$ring"
+    assert_equal "$(grep -cE '^[0-9]+ +(io_uring_enter|preadv2)\(' "$STRACE_LOG")" \
+        "$ring"
     # The loop reads the sample twice, the ring never with read(2).
     bytes=$(stat -c %s "$BUILD/sample.data")
     sample=$(realpath "$BUILD/sample.data")
@@ -211,6 +215,27 @@ END_OF_C
     assert_equal "$stderr" "16-liburing-copy: submitting reads and writes:\
  Resource temporarily unavailable"
     alone ''
+}
+
+@test "it looks ahead: a byte of each block, without waiting; no is an answer" {
+    need_strace
+    log=$BATS_TEST_TMPDIR/log
+    truncate -s 2M "$OUT/src"
+    dd if="$SRC" of="$OUT/src" bs=64K seek=7 count=5 conv=notrunc status=none
+    for error in '' -einject=preadv2:error=EOPNOTSUPP; do
+        # shellcheck disable=SC2086 # a word or none
+        run -0 strace -o "$log" -e trace=preadv2 -e signal=none $error \
+            "$BIN/16-liburing-copy" --block 64 "$OUT/src" "$DST"
+        cmp "$OUT/src" "$DST"
+        # Where the data is, and nowhere else.
+        run -0 sed -nE 's/^preadv2\(.*iov_len=1\}\], 1, ([0-9]+), RWF_NOWAIT\).*/\1/p' \
+            "$log"
+        assert_equal "$(paste -sd ' ' <<<"$output")" \
+            '458752 524288 589824 655360 720896'
+    done
+    run -0 strace -o "$log" -e trace=preadv2 "$BIN/16-liburing-copy" \
+        /proc/version "$DST"
+    refute grep preadv2 "$log"
 }
 
 # Never more than depth buffers: nothing that grows with the file is allocated.
