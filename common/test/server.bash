@@ -135,9 +135,9 @@ echoes_bytes() {
 # have written nothing while another client was echoed a hundred messages. Fails
 # if one has finished.
 until_stuck() {
-    local before='' now pid
+    local before='' now counts=("${@/#//proc/}")
     while
-        now=$(for pid; do grep wchar "/proc/$pid/io"; done)
+        now=$(grep -h wchar "${counts[@]/%//io}")
         [[ $now != "$before" || $now == *'wchar: 0'* ]]
     do
         before=$now
