@@ -46,10 +46,4 @@ static void advise_run(struct heat *heat)
     }
 }
 
-static void advise_close(struct heat *heat)
-{
-    (void)heat;
-}
-
-const struct engine engine_advise = {"advise", advise_open, advise_run,
-                                     advise_close};
+const struct engine engine_advise = {"advise", advise_open, advise_run, NULL};

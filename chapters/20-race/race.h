@@ -71,13 +71,14 @@ struct heat {
 
 struct engine {
     const char *name;
-    /* Set up all that a heat needs. False, with the reason in heat->why, where
-       this machine or mode can't have it; then close() is not called. */
+    /* Set up all that a heat needs; may be NULL. False, with the reason in
+       heat->why, where this machine or mode can't have it; then close() is not
+       called. */
     bool (*open)(struct heat *heat);
     /* Keep `depth` reads in flight, until lane_begin() says that it is over and
        all have come. */
     void (*run)(struct heat *heat);
-    void (*close)(struct heat *heat);
+    void (*close)(struct heat *heat); /* May be NULL. */
 };
 
 /* Read a block with pread(2), whole, from byte `done` of it on. Returns in how

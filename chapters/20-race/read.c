@@ -4,12 +4,6 @@
 #include <errno.h>
 #include <unistd.h>
 
-static bool read_open(struct heat *heat)
-{
-    (void)heat;
-    return true;
-}
-
 static void read_run(struct heat *heat)
 {
     const struct course *course = heat->course;
@@ -24,9 +18,4 @@ static void read_run(struct heat *heat)
     }
 }
 
-static void read_close(struct heat *heat)
-{
-    (void)heat;
-}
-
-const struct engine engine_read = {"read", read_open, read_run, read_close};
+const struct engine engine_read = {.name = "read", .run = read_run};
