@@ -60,10 +60,10 @@ double fio_heat(const char *engine, const struct course *course)
 {
     const struct counterpart *c = counterpart_of(engine);
     char bytes[32], size[32], depth[32], runtime[32], submit[48], most[48];
-    /* Names mean more to fio than to us: it gets the open file. */
+    /* Names mean more to fio than to us: it gets the open file, as stdin. */
     const char *arguments[24] = {"fio",
                                  "--name=race",
-                                 "--filename=/dev/fd/3",
+                                 "--filename=/dev/fd/0",
                                  "--readonly",
                                  "--rw=randread",
                                  "--thread",
@@ -98,7 +98,7 @@ double fio_heat(const char *engine, const struct course *course)
         arguments[n++] = "--time_based";
         arguments[n++] = "--norandommap";
     }
-    char *terse = tool_run(arguments, "", course->fd);
+    char *terse = tool_run(arguments, course->fd);
     double rate = reads_a_second(terse);
     free(terse);
     return rate;

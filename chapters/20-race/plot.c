@@ -4,12 +4,14 @@
 #include "report.h"
 
 #include "save.h"
+#include "scratch.h"
 #include "tool.h"
 
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Where the page around it is dark, ink and paper change places. The colors of
    the lines can be seen on both. */
@@ -123,16 +125,14 @@ static void script(FILE *out, const struct report *report)
 
 void report_plot(const struct report *report, const char *path)
 {
-    char *text = NULL;
-    size_t length;
-    FILE *memory = open_memstream(&text, &length);
+    FILE *in = fdopen(scratch_open(0), "w");
 
-    if (!memory)
-        err(1, "allocating a picture");
-    script(memory, report);
-    if (fclose(memory))
-        err(1, "allocating a picture");
-    char *svg = tool_run((const char *[]){"gnuplot", NULL}, text, -1);
+    if (!in)
+        err(1, "opening a scratch file");
+    script(in, report);
+    if (fflush(in) || ferror(in) || lseek(fileno(in), 0, SEEK_SET))
+        err(1, "writing a scratch file");
+    char *svg = tool_run((const char *[]){"gnuplot", NULL}, fileno(in));
     char *drawing = strstr(svg, "<g id=\"gnuplot_canvas\"");
     if (!drawing)
         errx(1, "gnuplot has drawn nothing");
@@ -141,5 +141,6 @@ void report_plot(const struct report *report, const char *path)
     fprintf(file, "%.*s%s%s", (int)(drawing - svg), svg, style, drawing);
     save_commit(file);
     free(svg);
-    free(text);
+    if (fclose(in))
+        err(1, "closing a scratch file");
 }

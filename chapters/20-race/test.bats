@@ -455,7 +455,7 @@ liburing-sqpoll sqthread_poll'
     mkdir "$BATS_TEST_TMPDIR/bin"
     cat >"$BATS_TEST_TMPDIR/bin/fio" <<'END'
 #!/bin/sh
-printf '%s\n' "$@" "on $(readlink /dev/fd/3)" >>"$0.log"
+printf '%s\n' "$@" "on $(readlink /dev/fd/0)" >>"$0.log"
 echo '3;fio-3.33;race;0;0;4096;400;1000;1;more'
 END
     chmod +x "$BATS_TEST_TMPDIR/bin/fio"

@@ -10,10 +10,9 @@
 bool tool_exists(const char *name);
 
 /* Run a program, from its arguments (NULL behind the last), and return what it
-   wrote to stdout, which free() gives back. Exits with a message where it can't
-   be run or fails. `input`: what it finds on stdin. `fd`: has it as 3 as well;
-   none where negative. */
-char *tool_run(const char *const arguments[], const char *input, int fd);
+   wrote to stdout, which free() gives back. `in` is its stdin. Exits with a
+   message where it can't be run or fails. */
+char *tool_run(const char *const arguments[], int in);
 
 /* What fio calls this engine; NULL where it has none that does the same. */
 const char *fio_name(const char *engine);
