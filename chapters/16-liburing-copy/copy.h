@@ -31,8 +31,8 @@ struct copy {
     off_t size;                   /* At the start; 0 is unknown. */
     off_t next;                   /* Where the next bucket's work begins. */
     off_t data_begins, data_ends; /* Between two holes, or ends of the file. */
-    off_t looked;                 /* Up to here we have looked ahead. */
     off_t eof;                    /* The end of the file, once it is known. */
+    uint64_t looked;              /* Up to here we have looked ahead. */
     int64_t began, drawn;
 };
 

@@ -104,17 +104,25 @@ static off_t seek(const struct copy *c, off_t at, int what)
 }
 
 /* The kernel reads ahead of a reader. So let it see one far ahead of us, that
-   asks for a byte of each block and waits for none. Not far at first: what leaps
-   is no sequential reader to the kernel (chapter 03). May fail: no matter. */
+   asks for a byte of each block and waits for none. Not far at first: one who
+   leaps over what is not there yet gets single pages. May fail: no matter. */
 static void look_ahead(struct copy *c)
 {
     struct iovec byte = {&(char){0}, 1};
-    off_t lead = (c->next - c->data_begins) / 2;
-    off_t until = c->next + (lead < AHEAD ? lead : AHEAD);
+    uint64_t step = (uint64_t)block * 1024, next = (uint64_t)c->next;
+    uint64_t lead = (next - (uint64_t)c->data_begins) / 2;
+    uint64_t until = next + (lead < AHEAD ? lead : AHEAD);
 
-    for (; c->looked < until && c->looked < c->data_ends; c->calls++) {
-        preadv2(c->in, &byte, 1, c->looked, RWF_NOWAIT);
-        c->looked += (off_t)block * 1024;
+    if (c->looked <= next)
+        c->looked = next + step;
+    for (; c->looked < until && c->looked < (uint64_t)c->data_ends;
+         c->looked += step) {
+        c->calls++;
+        if (preadv2(c->in, &byte, 1, (off_t)c->looked, RWF_NOWAIT) < 0 &&
+            errno == EOPNOTSUPP) {
+            c->looked = UINT64_MAX; /* Not in this file system: never again. */
+            return;
+        }
     }
 }
 
@@ -127,19 +135,18 @@ static bool claim(struct copy *c, struct bucket *bucket)
         c->next = data < 0 || data > c->eof ? c->eof : data;
         off_t hole = seek(c, c->next, SEEK_HOLE);
         c->data_ends = hole < 0 || hole > c->eof ? c->eof : hole;
-        c->data_begins = c->looked = c->next;
+        c->data_begins = c->next;
     }
     if (c->next >= c->eof)
         return false;
     if (!c->stream)
         look_ahead(c);
 
-    bucket->at = c->next;
-    bucket->end = c->next + (off_t)block * 1024;
     /* A stream has one position, and of two reads in flight either may be the
        first to move it. So one bucket does all the work, in order. */
-    if (c->stream || bucket->end > c->data_ends)
-        bucket->end = c->data_ends;
+    off_t most = (off_t)block * 1024, left = c->data_ends - c->next;
+    bucket->at = c->next;
+    bucket->end = c->next + (c->stream || left < most ? left : most);
     c->next = bucket->end;
     return true;
 }
@@ -331,7 +338,7 @@ static void keep(const struct copy *c, const struct stat *in)
     umask(mask);
     if (fstat(c->in, &after) || fstat(c->out, &out))
         err(1, "asking what %s and %s are", c->from, c->to);
-    /* Every change sets the ctime, and no call sets it back. */
+    /* Every call that changes it sets the ctime, and none sets it back. */
     if (S_ISREG(in->st_mode) && (in->st_ctim.tv_sec != after.st_ctim.tv_sec ||
                                  in->st_ctim.tv_nsec != after.st_ctim.tv_nsec))
         errx(1, "%s changed while it was copied", c->from);

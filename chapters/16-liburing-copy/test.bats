@@ -220,22 +220,45 @@ END_OF_C
 @test "it looks ahead: a byte of each block, without waiting; no is an answer" {
     need_strace
     log=$BATS_TEST_TMPDIR/log
-    truncate -s 2M "$OUT/src"
-    dd if="$SRC" of="$OUT/src" bs=64K seek=7 count=5 conv=notrunc status=none
-    for error in '' -einject=preadv2:error=EOPNOTSUPP; do
+    truncate -s 4M "$OUT/src"
+    dd if="$SRC" of="$OUT/src" bs=64K seek=8 conv=notrunc status=none
+    # Where the data is, from block 8 to 23, and ahead of the first that are read.
+    ahead=$(for block in {12..23}; do echo $((block * 65536)); done)
+    for error in '' EAGAIN EOPNOTSUPP; do
         # shellcheck disable=SC2086 # a word or none
-        run -0 strace -o "$log" -e trace=preadv2 -e signal=none $error \
+        run -0 strace -o "$log" -e trace=preadv2 -e signal=none \
+            ${error:+-einject=preadv2:error=$error} \
             "$BIN/16-liburing-copy" --block 64 "$OUT/src" "$DST"
         cmp "$OUT/src" "$DST"
-        # Where the data is, and nowhere else.
         run -0 sed -nE 's/^preadv2\(.*iov_len=1\}\], 1, ([0-9]+), RWF_NOWAIT\).*/\1/p' \
             "$log"
-        assert_equal "$(paste -sd ' ' <<<"$output")" \
-            '458752 524288 589824 655360 720896'
+        if [[ $error == EOPNOTSUPP ]]; then
+            assert_equal "$output" $((12 * 65536))
+        else
+            assert_equal "$output" "$ahead"
+        fi
     done
     run -0 strace -o "$log" -e trace=preadv2 "$BIN/16-liburing-copy" \
         /proc/version "$DST"
     refute grep preadv2 "$log"
+}
+
+@test "data at the end of the largest file there can be" {
+    # ext4 has none of that size, but a file system in memory.
+    folder=$(mktemp -d /dev/shm/16.XXXXXX) || skip 'no /dev/shm'
+    src=$folder/src end=$((2 ** 63 - 4096))
+    if truncate -s $end "$src"; then
+        dd if="$SRC" of="$src" bs=4K seek=$((end / 4096 - 32)) count=32 \
+            conv=notrunc status=none
+        for block in 128 16384; do
+            copy --block $block "$src" "$folder/dst" &&
+                cmp "$SRC" --bytes=$((32 * 4096)) <(dd if="$folder/dst" bs=4K \
+                    skip=$((end / 4096 - 32)) count=32 status=none) ||
+                problem "in blocks of $block KiB"
+        done
+    fi
+    rm -r "$folder"
+    no_problems
 }
 
 # Never more than depth buffers: nothing that grows with the file is allocated.
