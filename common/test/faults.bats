@@ -120,26 +120,39 @@ must_go_on() {
         [[ $1 == @(pread64|io_getevents|io_pgetevents|io_uring_enter) ]]
 }
 
-# essence: of the output in $OUT, what no fault may change. The facts of time
-# go: strace makes every call slow, and what is not awaited has time to finish.
-# So do the count of everybody's AIO requests, and that of the pages which 03
-# had read in: the kernel can take one back before it is counted; and of calls
-# in a row of 16, 18 and 20, where one that is interrupted is made again. Lines
-# that go on in the next become one line.
+# essence: set $essence to what no fault may change of the output in $OUT. The
+# facts of time go: strace makes every call slow, and what is not awaited has time
+# to finish. So do the count of everybody's AIO requests, and that of the pages
+# which 03 had read in: the kernel can take one back before it is counted; and of
+# calls in a row of 16, 18 and 20, where one that is interrupted is made again.
+# Lines that go on in the next become one line.
 essence() {
-    perl -CSD -0777 -e '
+    echo "$OUT" >&"${ESSENCE[1]}"
+    IFS= read -r -d '' -u "${ESSENCE[0]}" essence
+}
+
+# essence_of_each: for each line of stdin, the name of a file, print its essence
+# and a zero byte. One process for a thousand outputs, since to start it takes
+# longer than to run a program under strace.
+essence_of_each() {
+    exec perl -CSD -e '
         require shift;
-        for (normalize(scalar <>)) {
-            s/\n {4,}/ /g;
-            s/^RANDOM \K.*//mg;
-            s/^4 KiB, 100 x N ms \K\d+(?= calls)/N/mg;
-            s/^(?:\d+ at a time|\+ [^:\n]+) N N \K[\d.]+/N/mg;
-            s/^(?:read|advise|threads|posix-aio) N, \K[\d.]+(?= calls)/N/mg;
-            s/^(?:\ *aio-nr|most\ in\ flight|main\ thread\ blocked|sleeps\ in\ submit
-                |threads|ticks\ during\ the\ reads|total
-                |completed\ before\ submit\ returned):\ \K.*//xmg;
-            print;
-        }' "$ROOT/common/test/normalize.pl" "$OUT"
+        $| = 1;
+        while (my $name = <STDIN>) {
+            chomp $name;
+            open(my $file, "<", $name) or die "$name: $!\n";
+            for (normalize(do { local $/; <$file> } // "")) {
+                s/\n {4,}/ /g;
+                s/^RANDOM \K.*//mg;
+                s/^4 KiB, 100 x N ms \K\d+(?= calls)/N/mg;
+                s/^(?:\d+ at a time|\+ [^:\n]+) N N \K[\d.]+/N/mg;
+                s/^(?:read|advise|threads|posix-aio) N, \K[\d.]+(?= calls)/N/mg;
+                s/^(?:\ *aio-nr|most\ in\ flight|main\ thread\ blocked
+                    |sleeps\ in\ submit|threads|ticks\ during\ the\ reads|total
+                    |completed\ before\ submit\ returned):\ \K.*//xmg;
+                print $_, "\0";
+            }
+        }' "$ROOT/common/test/normalize.pl"
 }
 
 # no_half_file: is the trace the old one, or a whole new one, and alone?
@@ -170,7 +183,8 @@ run_normally() {
     "${small[@]}" strace -f -o "$LOG.$1" "${command[@]}" >"$OUT" 2>"$ERR" </dev/null ||
         status=$?
     ((status == 0)) || problem "$CALLED: status $status: $(cat "$ERR")"
-    normal=$(essence)
+    essence
+    normal=$essence
     sums=$(grep '^checksum: ' "$OUT" || :)
 }
 
@@ -238,10 +252,10 @@ fault() {
         no_half_file "$1"
         ended_well || continue
         if ((status == 0)); then
-            now=$(essence)
-            [[ $now == "$normal" ]] || honest "$error" ||
+            essence
+            [[ $essence == "$normal" ]] || honest "$error" ||
                 problem "$CALLED: status 0, but the output is another one:
-$(diff <(echo "$normal") <(echo "$now"))"
+$(diff <(echo "$normal") <(echo "$essence"))"
         elif must_go_on "$1" "$error"; then
             problem "$CALLED: gives up with status $status: $(cat "$ERR")"
         elif ((status != 1 && status != 77)); then
@@ -258,9 +272,9 @@ $(diff <(echo "$normal") <(echo "$now"))"
 # chapter 08 makes mistakes on purpose.)
 honest() {
     local new text
-    text=$(perl -MPOSIX -e '$! = eval "POSIX::$ARGV[0]()"; print "$!"' "$1")
-    text="$1|$text|unknown|can't be told|did not run: "
-    new=$(grep -vxFf <(echo "$normal") <<<"$now") || return 1
+    : "${texts[$1]:=$(perl -MPOSIX -e '$! = eval "POSIX::$ARGV[0]()"; print "$!"' "$1")}"
+    text="$1|${texts[$1]}|unknown|can't be told|did not run: "
+    new=$(grep -vxFf <(echo "$normal") <<<"$essence") || return 1
     if [[ $sums ]]; then
         [[ $(grep '^checksum: ' "$OUT") == "$sums" ]] || return 1
         ! grep -qvE "$text" <<<"$new"
@@ -292,9 +306,11 @@ in_parallel() {
         mkdir "$folder" "$folder/trace"
         (
             FOLDER=$folder/trace TRACE=$folder/trace/trace.json
-            FILE=$(make_file $((64 * PAGE)) "$program/sample")
+            FILE=$(make_file $((32 * PAGE)) "$program/sample")
             LOG=$folder/log OUT=$folder/out ERR=$folder/err
             SANITIZED='' wanted='' injected=''
+            declare -A texts
+            coproc ESSENCE { essence_of_each; }
             ! built_with '' || SANITIZED=yes
             all_calls "$program" "$do"
             # Each has failed in each way at least once, else this proves
