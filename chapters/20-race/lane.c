@@ -50,6 +50,18 @@ uint64_t sum_of(const unsigned char *data, size_t bytes)
     return sum;
 }
 
+/* err(only_one(errno), ...): of threads that fail at once, one says so and exits;
+   a second exit() meanwhile is undefined (exit(3)). */
+static int only_one(int error)
+{
+    static atomic_flag exiting = ATOMIC_FLAG_INIT;
+
+    while (atomic_flag_test_and_set(&exiting))
+        pause();
+    errno = error;
+    return 1;
+}
+
 unsigned course_read(const struct course *course, const char *who, off_t offset,
                      unsigned char *data, size_t done)
 {
@@ -60,15 +72,16 @@ unsigned course_read(const struct course *course, const char *who, off_t offset,
                           offset + (off_t)done);
         calls++;
         if (n == 0)
-            errx(1, "%s: reading %s: it ends sooner than its size said", who,
+            errx(only_one(0),
+                 "%s: reading %s: it ends sooner than its size said", who,
                  course->path);
         if (n < 0 && errno == EINVAL && course->mode == DIRECT)
-            errx(1,
+            errx(only_one(0),
                  "%s: reading %s: O_DIRECT wants a --size that is a "
                  "multiple of the disk's block size",
                  who, course->path);
         if (n < 0 && errno != EINTR)
-            err(1, "%s: reading %s", who, course->path);
+            err(only_one(errno), "%s: reading %s", who, course->path);
         done += n > 0 ? (size_t)n : 0;
     }
     return calls;
@@ -78,10 +91,9 @@ void lane_end(struct lane *lane, struct slot *slot, int64_t res)
 {
     const struct course *course = lane->heat->course;
 
-    if (res < 0 && res != -EINTR && res != -EAGAIN) {
-        errno = (int)-res;
-        err(1, "%s: reading %s", lane->heat->name, course->path);
-    }
+    if (res < 0 && res != -EINTR && res != -EAGAIN)
+        err(only_one((int)-res), "%s: reading %s", lane->heat->name,
+            course->path);
     if (res < (int64_t)course->size) { /* Rare. */
         lane->calls += course_read(course, lane->heat->name, slot->offset,
                                    slot->data, res > 0 ? (size_t)res : 0);
@@ -92,7 +104,8 @@ void lane_end(struct lane *lane, struct slot *slot, int64_t res)
     histogram_add(&lane->latencies, lane->now - slot->began);
     if (slot->place % CHECKED == 0 && sum_of(slot->data, course->size) !=
                                           course->right[slot->place / CHECKED])
-        errx(1, "%s: at byte %jd of %s: other bytes than before the race",
+        errx(only_one(0),
+             "%s: at byte %jd of %s: other bytes than before the race",
              lane->heat->name, (intmax_t)slot->offset, course->path);
 }
 

@@ -252,11 +252,12 @@ static void run_heat(const struct engine *engine, const struct course *course,
 
 /* --- The race ------------------------------------------------------------- */
 
+/* The cursor goes back, so that an error message replaces the line. */
 static void progress(const char *what, unsigned round,
                      const struct entry *entry)
 {
     if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r%s: round %u of %u, %u in flight\033[K", what,
+        fprintf(stderr, "\033[K%s: round %u of %u, %u in flight\r", what,
                 round + 1, rounds, entry->depth);
 }
 
@@ -426,7 +427,7 @@ int main(int argc, char **argv)
         race(&course, &blocks, chosen, count, entries + d * count);
     }
     if (isatty(STDERR_FILENO))
-        fputs("\r\033[K", stderr);
+        fputs("\033[K", stderr);
     unsigned ran = 0;
     for (unsigned i = 0; i < depths * count; i++)
         ran += !*entries[i].why;

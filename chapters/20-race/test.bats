@@ -211,6 +211,43 @@ wait_for_line() {
     done
 }
 
+@test "when all threads fail at once, one says so" {
+    cc -shared -fPIC -x c -o "$BATS_TEST_TMPDIR/libfails.so" - <<'END_OF_C'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static atomic_int failed;
+
+/* Fails in all threads but the first. */
+ssize_t pread(int fd, void *data, size_t bytes, off_t offset)
+{
+    if (gettid() == getpid())
+        return syscall(SYS_pread64, fd, data, bytes, offset);
+    failed++;
+    errno = EIO;
+    return -1;
+}
+
+/* Who exits gives the others all the time they want. */
+__attribute__((destructor)) static void exits(void)
+{
+    while (failed > 0 && failed < 8)
+        sched_yield();
+    for (int i = 0; failed && i < 10000; i++)
+        sched_yield();
+}
+END_OF_C
+    export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0
+    run -1 --separate-stderr timeout 60 \
+        env LD_PRELOAD="$BATS_TEST_TMPDIR/libfails.so" \
+        "$BIN/20-race" --rounds 1 --depth 8 --engines threads "$FILE"
+    assert_equal "$stderr" "20-race: threads: reading $FILE: Input/output error"
+}
+
 @test "short of room in the kernel, it waits for what is in flight" {
     need_strace
     need_engine io-submit
@@ -526,7 +563,7 @@ END
 @test "on a terminal it says how far it is; else it does not" {
     run -0 script -qec "$BIN/20-race --rounds 1 --engines read,uring --csv $FILE" \
         /dev/null </dev/null
-    assert_output --partial $'\ruring: round 1 of 1, 32 in flight\e[K'
+    assert_output --partial $'\e[Kuring: round 1 of 1, 32 in flight\r'
     race --rounds 1 --engines read,uring
     assert_equal "$stderr" ''
 }
