@@ -257,21 +257,21 @@ trickle_until_stuck() {
 @test "who is silent too long is closed, be it a slow reader, and nobody else" {
     for _ in {1..5}; do
         server_start "${SERVE[@]}" --idle 2
-        socat -u OPEN:/dev/zero "TCP:127.0.0.1:$PORT,rcvbuf=4096" \
-            2>/dev/null 3>&- &
-        reader=$!
         dial
         silent=$fd
-        cat <&"$silent" 3>&- &
-        cat=$!
+        # Neither says anything: what they hold is at its end when both are gone.
+        exec {both}< <(
+            exec 3>&-
+            socat -u OPEN:/dev/zero "TCP:127.0.0.1:$PORT,rcvbuf=4096" 2>/dev/null &
+            cat <&"$silent" &
+        )
         dial
-        # This one speaks until both are gone.
-        while kill -0 $reader $cat 2>/dev/null; do
+        # This one speaks until then.
+        until read -r -t 0 -u "$both"; do
             echo hello >&"$fd"
             read -r -u "$fd" || break
         done
-        wait $reader $cat || :
-        exec {fd}>&- {silent}>&-
+        exec {fd}>&- {silent}>&- {both}<&-
         server_stop
         assert_equal "$(fact connections)" 3
         # A machine that stood still for two seconds has closed the third.
