@@ -90,7 +90,7 @@ END_OF_C
     export TMPDIR=$OUT
     run -0 --separate-stderr "$BIN/16-liburing-copy" --depth 5
     bytes=$(stat -c %s "$BUILD/sample.data")
-    # What is in the cache is done in the submit: so it need not become five.
+    # What is in the cache is done in the submit; see the cold copies below.
     assert [ "$(fact 'most in flight in the ring')" -ge 1 ]
     assert [ "$(fact 'most in flight in the ring')" -le 5 ]
     assert_equal "$(fact bytes)" "$bytes, and all copies are equal"
@@ -119,13 +119,13 @@ END_OF_C
     assert_regex "$(fact 'read and written of it')" '^12 KiB, in [0-9]+ calls$'
 }
 
-@test "cold is cold: no page in the cache; for small files the loop is quicker" {
+@test "cold: no page in the cache, all buffers in flight; small: the loop is quicker" {
     need_cold
     for _ in {1..20}; do
-        run -0 "$BIN/16-liburing-copy"
+        run -0 "$BIN/16-liburing-copy" --depth 5
         ratio=$(sed -n 's/^4 KiB.* \([0-9]*\)%$/\1/p' <<<"$output")
-        if [[ $(fact 'pages cached before the cold copies') == 0 ]] &&
-            ((ratio > 100)); then
+        if [[ $(fact 'pages cached before the cold copies') == 0 &&
+            $(fact 'most in flight in the ring') == 5 ]] && ((ratio > 100)); then
             return 0
         fi
     done
@@ -247,16 +247,18 @@ END_OF_C
     # ext4 has none of that size, but a file system in memory.
     folder=$(mktemp -d /dev/shm/16.XXXXXX) || skip 'no /dev/shm'
     src=$folder/src end=$((2 ** 63 - 4096))
-    if truncate -s $end "$src"; then
-        dd if="$SRC" of="$src" bs=4K seek=$((end / 4096 - 32)) count=32 \
-            conv=notrunc status=none
-        for block in 128 16384; do
-            copy --block $block "$src" "$folder/dst" &&
-                cmp "$SRC" --bytes=$((32 * 4096)) <(dd if="$folder/dst" bs=4K \
-                    skip=$((end / 4096 - 32)) count=32 status=none) ||
-                problem "in blocks of $block KiB"
-        done
+    if ! truncate -s $end "$src"; then
+        rm -r "$folder"
+        skip 'no file in /dev/shm can be that large'
     fi
+    dd if="$SRC" of="$src" bs=4K seek=$((end / 4096 - 32)) count=32 \
+        conv=notrunc status=none
+    for block in 128 16384; do
+        copy --block $block "$src" "$folder/dst" &&
+            cmp "$SRC" --bytes=$((32 * 4096)) <(dd if="$folder/dst" bs=4K \
+                skip=$((end / 4096 - 32)) count=32 status=none) ||
+            problem "in blocks of $block KiB"
+    done
     rm -r "$folder"
     no_problems
 }

@@ -328,8 +328,8 @@ END_OF_C
 }
 
 @test "pages that can't be dropped: it says so, and what to do" {
-    dirty=/dev/shm/20-race.$$
-    head -c 1M "$FILE" >"$dirty" || skip 'no tmpfs in /dev/shm'
+    dirty=$(mktemp /dev/shm/20-race.XXXXXX) || skip 'no tmpfs in /dev/shm'
+    head -c 1M "$FILE" >"$dirty"
     run --separate-stderr "$BIN/20-race" --rounds 1 --engines read "$dirty"
     rm "$dirty"
     assert_success
@@ -478,7 +478,6 @@ liburing-sqpoll sqthread_poll'
     assert [ "${ours%.*}" -gt 0 ]
 }
 
-# What fio is asked for is what the heat is: file, size, depth, mode.
 @test "fio reads the same file, whatever its name" {
     command -v fio >/dev/null || skip 'fio is not installed'
     odd=$BATS_TEST_TMPDIR/'a:b;c#d\e '
@@ -488,6 +487,7 @@ liburing-sqpoll sqthread_poll'
     assert_line --regexp '^uring +io_uring +[0-9]+ +[1-9][0-9]* '
 }
 
+# What fio is asked for is what the heat is: file, size, depth, mode.
 @test "fio is asked for the same heat" {
     mkdir "$BATS_TEST_TMPDIR/bin"
     cat >"$BATS_TEST_TMPDIR/bin/fio" <<'END'
