@@ -154,7 +154,8 @@ static const struct {
     [BLOCK] = {"█", "=", "\033[36m"},   [DOT] = {"·", ".", "\033[32m"},
 };
 
-enum { LABEL = 10, WIDTH = 80, WIDTH_LEAST = LABEL + 10 };
+/* In columns. LEGEND: so many does the legend take in one line. */
+enum { LABEL = 10, WIDTH = 80, WIDTH_LEAST = LABEL + 10, LEGEND = 72 };
 
 static unsigned lane_width(void)
 {
@@ -222,6 +223,24 @@ static double ms(int64_t nanoseconds)
     return (double)nanoseconds / 1e6;
 }
 
+/* All that a main lane can hold, whether or not it does: what is printed shall
+   not depend on what took how long. */
+static void print_legend(unsigned lane)
+{
+    static const char *const meaning[LOOKS] = {
+        [RUNNING] = "in a system call, running",
+        [WAITING] = "waits, by choice",
+        [BLOCKED] = "waits in submit",
+    };
+    const char *between = LABEL + lane < LEGEND ? "\n      " : "  ";
+
+    fputs("main: ", stdout);
+    for (enum look look = RUNNING; look <= BLOCKED; look++) {
+        print_look(look, terminal_in_color());
+        printf(" %s%s", meaning[look], look < BLOCKED ? between : "\n\n");
+    }
+}
+
 void timeline_draw(const struct timeline *timeline,
                    const struct timeline *scale)
 {
@@ -229,7 +248,6 @@ void timeline_draw(const struct timeline *timeline,
     int64_t full =
         timeline->total > scale->total ? timeline->total : scale->total;
     enum look lane[WIDTH] = {NOTHING};
-    bool seen[LOOKS] = {false};
     char text[32];
 
     if (full < 1)
@@ -242,7 +260,6 @@ void timeline_draw(const struct timeline *timeline,
     for (unsigned i = 0; i < timeline->calls; i++) {
         const struct bar *call = &timeline->main[i];
         fill(lane, width, call, full, look_of(call));
-        seen[look_of(call)] = true;
     }
     print_lane("main", lane, width);
 
@@ -253,21 +270,7 @@ void timeline_draw(const struct timeline *timeline,
         print_lane(text, lane, width);
     }
 
-    static const char *const meaning[LOOKS] = {
-        [RUNNING] = "in a system call, running",
-        [WAITING] = "waits for results, by choice",
-        [BLOCKED] = "waits in submit",
-    };
-    const char *between = "main: ";
-    for (enum look look = RUNNING; look <= BLOCKED; look++) {
-        if (!seen[look])
-            continue;
-        fputs(between, stdout);
-        print_look(look, terminal_in_color());
-        printf(" %s", meaning[look]);
-        between = "\n      ";
-    }
-    puts("\n");
+    print_legend(width);
 }
 
 void timeline_dots(const struct timeline *timeline, const char *label,

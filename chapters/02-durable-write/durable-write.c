@@ -186,11 +186,7 @@ static void print_pass(const struct pass *pass)
         print_pages(0, pass->synced);
         printf(" after %s", pass->name);
     }
-    putchar('\n');
-    if (pass->sync && pass->written == 0)
-        puts(
-            "(0 after the writes: tmpfs has no disk, or the kernel was quick)");
-    putchar('\n');
+    puts("\n");
 }
 
 static void print_row(const struct pass *pass)

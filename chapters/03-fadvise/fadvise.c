@@ -135,11 +135,12 @@ static void compare(const struct blocks *blocks, long resident,
     else
         printf("\npages in the cache when the reads began: %ld of %ld\n",
                resident, blocks_pages(blocks));
-    printf("main thread waited: %.2f ms plain, %.2f ms advised", waited(plain),
-           waited(advised));
+    printf("main thread waited: %.2f ms plain, %.2f ms advised (",
+           waited(plain), waited(advised));
     if (waited(plain) > 0)
-        printf(" (%.0f%%)", 100 * waited(advised) / waited(plain));
-    putchar('\n');
+        printf("%.0f%%)\n", 100 * waited(advised) / waited(plain));
+    else /* It found its pages in the cache, or the clock is too coarse. */
+        puts("share unknown)");
 }
 
 /* --- What the kernel makes of it ----------------------------------------- */

@@ -289,4 +289,6 @@ void server_run(const struct events *events, unsigned port)
     if (counts.messages > 0)
         printf("system calls for each message: %.2f\n",
                (double)made / (double)counts.messages);
+    else
+        puts("system calls for each message: unknown, there was none");
 }

@@ -603,4 +603,6 @@ void echo_run(const struct echo_settings *settings, unsigned port)
     if (counts.messages > 0)
         printf("system calls for each message: %.2f\n",
                (double)calls / (double)counts.messages);
+    else
+        puts("system calls for each message: unknown, there was none");
 }

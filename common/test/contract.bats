@@ -51,6 +51,26 @@ reads_all() {
     fi
 }
 
+# shape FILE: an output without its values: no bars, each number an N, and so is
+# what stands where one can't be told.
+shape() {
+    perl -CSD -Mutf8 -pe 's/[█▒░·]//g; s/-?\b(?:nan|inf|\d[\d.]*)|(?<= )-(?= |$)/N/g;
+        s/\(share unknown\)/(N%)/; s/\b(?:yes|no)\b/N/g; s/ +/ /g; s/ $//' <"$1"
+}
+
+# has_one_shape PROGRAM [ARGUMENTS]: with a clock and with one that stands still.
+has_one_shape() {
+    local shape
+    attempt "$@" || return 0
+    shape=$(shape "$OUT")
+    LD_PRELOAD=libcoarse.so LD_LIBRARY_PATH=$BUILD \
+        ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 attempt "$@" || return 0
+    ((status == 0)) || problem "$CALLED: status $status: $(cat "$ERR")"
+    [[ $shape == "$(shape "$OUT")" ]] ||
+        problem "$CALLED: with a clock that stands still, other lines:
+$(diff <(echo "$shape") <(shape "$OUT"))"
+}
+
 # --- Words ---------------------------------------------------------------------
 
 @test "--help says usage, an example and the page, on stdout alone" {
@@ -241,6 +261,19 @@ reads_all() {
     no_problems
 }
 
+# --- Output whose lines do not depend on times ------------------------------------
+
+@test "the lines of the output are the same where no time can be told" {
+    file=$(make_file $((1 << 20)))
+    for program in $(programs); do
+        shown_here "$program" || continue
+        arguments=()
+        ! takes "$program" '[FILE]' || arguments=("$file")
+        has_one_shape "$program" "${arguments[@]}"
+    done
+    no_problems
+}
+
 # --- Output that can't be written -------------------------------------------------
 
 # fails_onto full|closed PROGRAM [ARGUMENTS]: does it say so, and exit 1?
@@ -365,6 +398,23 @@ END
     run no_problems
     assert_failure
     assert_output --partial '99-liar'
+
+    problems=()
+    cc -x c -o "$BIN/99-hasty" - <<'END'
+#include <stdio.h>
+#include <time.h>
+
+int main(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    printf("took: %ld ns%s\n", t.tv_nsec, t.tv_nsec ? ", 100%" : "");
+    return 0;
+}
+END
+    has_one_shape 99-hasty
+    assert_equal "${#problems[@]}" 1
+    assert_regex "${problems[0]}" 'other lines'
 
     problems=()
     printf '#!/bin/sh\nkill -SEGV $$\n' >"$BIN/99-liar"

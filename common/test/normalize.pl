@@ -16,13 +16,11 @@ sub normalize {
     my $glyph = '[█▓▒░·#=.-]'; # In UTF-8, and in plain ASCII.
 
     for ($text) {
-        # The legend below the main lane tells only what is seen in it.
-        s/^main: $glyph .*\n((?: {6}$glyph .*\n)*)//mg;
-
         # Lanes: the label stays, the bars go.
         s/^(main|ticks|block \d+) +(?:$glyph| )*$/$1/mg;
 
-        # Times and shares of them.
+        # Times and shares of them. (A share of nothing can't be told.)
+        s/\(share unknown\)/(N%)/g;
         s/\d+(?:\.\d+)? (ms|us|ns|s)\b/N $1/g;
         s/\d+(?:\.\d+)?%/N%/g;
 
