@@ -17,28 +17,38 @@ setup() {
     need_strace
 }
 
+# What a call is about: its arguments, less what may differ from one call to its
+# like. In perl, for own_calls and answers.
+ABOUT='
+    sub about {
+        my ($name, $about) = @_;
+        $about =~ s/ += [^=]*$//;
+        # What was read or written, or where in memory it should have gone; what is
+        # in a structure; a random name.
+        $about =~ s/"(?:[^"\\]|\\.)*"(?:\.\.\.)?/X/g
+            if $name =~ /read|write|rand|dents|io_/;
+        1 while $about =~ s/\[[^][]*\]|\{[^{}]*\}/X/g;
+        $about =~ s/0x[0-9a-f]+|\bNULL\b/X/g;
+        $about =~ s/\.[A-Za-z0-9]{6}"/.RANDOM"/g;
+        # Sizes and offsets, but not the descriptor, which comes first.
+        $about =~ s/\d{2,}|(?<=[, ])\d+(?=[),]|$)/N/g;
+        return $about;
+    }
+'
+
 # own_calls START RUN [OTHER]: from logs of strace, print a line for each call of
 # RUN from the first one of a kind that is not in START, less the kinds that are
-# in OTHER: name, which one of its name it is, and its arguments, less what may
-# differ from one call to its like.
+# in OTHER: name, which one of its name it is, and what it is about.
 own_calls() {
-    perl -e '
+    perl -e "$ABOUT"'
         my ($start, $run, $other) = map {
             open(my $log, "<", $_) or die "$_: $!\n";
             my ($pid, %seen, @calls);
             while (<$log>) {
-                my ($by, $name, $about) = /^(\d+) +(\w+)\((.*)/ or next;
+                my ($by, $name, $rest) = /^(\d+) +(\w+)\((.*)/ or next;
                 # Not execve(), whose arguments differ. Not its children.
                 next if $name eq "execve" || $by != ($pid //= $by);
-                $about =~ s/ += [^=]*$//;
-                # What was read or written; where in memory; a random name.
-                $about =~ s/"(?:[^"\\]|\\.)*"(?:\.\.\.)?/""/g
-                    if $name =~ /read|write|rand|dents|io_/;
-                $about =~ s/0x[0-9a-f]+|\bNULL\b/X/g;
-                $about =~ s/\.[A-Za-z0-9]{6}"/.RANDOM"/g;
-                # Sizes and offsets, but not the descriptor, which comes first.
-                $about =~ s/\d{2,}|(?<=[[, ])\d+(?=[]),]|$)/N/g;
-                push @calls, [$name, ++$seen{$name}, $about];
+                push @calls, [$name, ++$seen{$name}, about($name, $rest)];
             }
             \@calls;
         } @ARGV;
@@ -49,18 +59,19 @@ own_calls() {
 }
 
 # first_and_last: of those calls that are about the same thing, each line with
-# which of the two it is.
+# which of the two it is, before what it is about.
 first_and_last() {
     perl -ne '
         my ($name, $nth, $about) = /^(\w+) (\d+) (.*)/;
         my $key = "$name $about";
         push @keys, $key if !$first{$key};
-        $first{$key} //= "$name $nth";
-        $last{$key} = "$name $nth";
+        $first{$key} //= $nth;
+        $last{$key} = $nth;
         END {
             for (@keys) {
-                print "$first{$_} first\n";
-                print "$last{$_} last\n" if $last{$_} ne $first{$_};
+                my ($name, $about) = split(/ /, $_, 2);
+                print "$name $first{$_} first $about\n";
+                print "$name $last{$_} last $about\n" if $last{$_} != $first{$_};
             }
         }'
 }
@@ -127,19 +138,32 @@ must_go_on() {
 # calls in a row of 16, 18 and 20, where one that is interrupted is made again.
 # Lines that go on in the next become one line.
 essence() {
-    echo "$OUT" >&"${ESSENCE[1]}"
-    IFS= read -r -d '' -u "${ESSENCE[0]}" essence
+    echo "essence $OUT" >&"${ANSWERS[1]}"
+    IFS= read -r -d '' -u "${ANSWERS[0]}" essence
 }
 
-# essence_of_each: for each line of stdin, the name of a file, print its essence
-# and a zero byte. One process for a thousand outputs, since to start it takes
-# longer than to run a program under strace.
-essence_of_each() {
-    exec perl -CSD -e '
+# hit CALL NTH ABOUT: was that what the fault in the log came to? Sets $number to
+# which call of its name it is in this run, 0 for none: how often a program looks
+# or waits differs from run to run, and so do the numbers.
+hit() {
+    local at
+    echo "number $LOG $*" >&"${ANSWERS[1]}"
+    IFS= read -r -d '' -u "${ANSWERS[0]}" at
+    number=${at#* }
+    [[ ${at% *} == "$number" ]]
+}
+
+# answers: for each question on stdin its answer and a zero byte. One process
+# for a thousand questions, since to start it takes longer than to run a program
+# under strace. "essence FILE"; "number LOG CALL NTH ABOUT": which call of its name
+# the fault in the log came to, and which one it was meant for: of those about
+# that, the one nearest to NTH.
+answers() {
+    exec perl -CSD -e "$ABOUT"'
         require shift;
         $| = 1;
-        while (my $name = <STDIN>) {
-            chomp $name;
+        sub essence {
+            my ($name) = @_;
             open(my $file, "<", $name) or die "$name: $!\n";
             for (normalize(do { local $/; <$file> } // "")) {
                 s/\n {4,}/ /g;
@@ -150,8 +174,30 @@ essence_of_each() {
                 s/^(?:\ *aio-nr|most\ in\ flight|main\ thread\ blocked
                     |sleeps\ in\ submit|threads|ticks\ during\ the\ reads|total
                     |completed\ before\ submit\ returned):\ \K.*//xmg;
-                print $_, "\0";
+                return $_;
             }
+        }
+        sub number {
+            my ($log, $call, $wanted, $about) = split(/ /, $_[0], 4);
+            my ($pid, $nth, $injected, $meant) = (undef, 0, 0, 0);
+            open(my $file, "<", $log) or die "$log: $!\n";
+            while (<$file>) {
+                # Of a call during which another thread comes to word, the
+                # second line, "<... read resumed>", has the result.
+                my ($by, $name, $rest) = /^(?:(\d+) +)?(?:<... )?(\w+)(?:\(| )(.*)/
+                    or next;
+                next if $name ne $call || ($by // 0) != ($pid //= $by // 0);
+                $nth++ if !/<\.\.\./;
+                $injected = $nth if $rest =~ /INJECTED/;
+                $meant = $nth if about($name, $rest) eq $about
+                    && !($meant && abs($meant - $wanted) <= abs($nth - $wanted));
+            }
+            return "$injected $meant";
+        }
+        while (my $question = <STDIN>) {
+            chomp $question;
+            my ($what, $of) = split(/ /, $question, 2);
+            print $what eq "essence" ? essence($of) : number($of), "\0";
         }' "$ROOT/common/test/normalize.pl"
 }
 
@@ -222,7 +268,7 @@ all_calls() {
 
 # each_call DO START RUN [OTHER]
 each_call() {
-    local calls call nth which
+    local calls call nth which about
     calls=$(own_calls "${@:2}" | first_and_last)
     [[ $calls ]] || problem "$CALLED: makes no system call?"
 
@@ -230,40 +276,58 @@ each_call() {
     # do so only if it follows children, and theirs would be made to fail too.
     fast=(-f --seccomp-bpf)
     ! grep -qE '^[0-9]+ +v?(clone3?|fork)\(' "$3" || fast=()
-    while read -r call nth which; do
-        "$1" "$call" "$nth" "$which"
+    while read -r call nth which about; do
+        "$1" "$call" "$nth" "$which" "$about"
     done <<<"$calls"
 }
 
-# fault CALL NTH first|last: it fails, the first one in each way that it can. Of
-# the last one the question is what has become of the work until then, and that
+# aim FAULT JUDGE CALL NTH first|last ABOUT: inject this fault into that call, and
+# judge what comes of it. It may come to another call, or to none: how often a
+# program looks or waits before is up to the disk. Then what comes of it is judged
+# all the same, and the call is aimed at again, with its number in that run.
+aim() {
+    local fault=$1 judge=$2 number=$4
+    shift 2
+    for _ in 1 2 3; do
+        CALLED="${command[0]##*/}, $fault in $1 number $number"
+        if inject "$1:$fault:when=$number" "${command[@]}"; then
+            "$judge" "$1" "${fault#*=}"
+        fi
+        ! hit "$1" "$2" "$4" || return 0
+        ((number)) || number=$2
+    done
+}
+
+# fault CALL NTH first|last ABOUT: it fails, the first one in each way that it can.
+# Of the last one the question is what has become of the work until then, and that
 # is the same in each way: one will do, the last in the list.
 fault() {
-    local program=${command[0]##*/} error ways
+    local error ways
     ways=$(errors "$1")
     [[ $3 == first ]] || ways=${ways##* }
     for error in $ways; do
-        CALLED="$program, $1 number $2 fails with $error"
         wanted+=" $1:$error"
-        # The last of many may not come at all: how often a program waits is
-        # up to the disk. The first always comes.
-        inject "$1:error=$error:when=$2" "${command[@]}" || continue
-        injected+=" $1:$error "
-        no_half_file "$1"
-        ended_well || continue
-        if ((status == 0)); then
-            essence
-            [[ $essence == "$normal" ]] || honest "$error" ||
-                problem "$CALLED: status 0, but the output is another one:
-$(diff <(echo "$normal") <(echo "$essence"))"
-        elif must_go_on "$1" "$error"; then
-            problem "$CALLED: gives up with status $status: $(cat "$ERR")"
-        elif ((status != 1 && status != 77)); then
-            problem "$CALLED: status $status: $(cat "$ERR")"
-        else
-            complains "$program" || problem "$CALLED: no message"
-        fi
+        aim "error=$error" failed "$@"
     done
+}
+
+# failed CALL ERROR: the program is to have survived it, or told.
+failed() {
+    injected+=" $1:$2 "
+    no_half_file "$1"
+    ended_well || return 0
+    if ((status == 0)); then
+        essence
+        [[ $essence == "$normal" ]] || honest "$2" ||
+            problem "$CALLED: status 0, but the output is another one:
+$(diff <(echo "$normal") <(echo "$essence"))"
+    elif must_go_on "$1" "$2"; then
+        problem "$CALLED: gives up with status $status: $(cat "$ERR")"
+    elif ((status != 1 && status != 77)); then
+        problem "$CALLED: status $status: $(cat "$ERR")"
+    else
+        complains "${command[0]##*/}" || problem "$CALLED: no message"
+    fi
 }
 
 # honest ERROR: the output is another one, but says why: a new line tells the
@@ -283,11 +347,12 @@ honest() {
     fi
 }
 
-# interrupt CALL NTH: Ctrl-C comes in it.
+# interrupt CALL NTH first|last ABOUT: Ctrl-C comes in it.
 interrupt() {
-    CALLED="${command[0]##*/}, SIGINT in $1 number $2"
-    [[ $1 != exit_group ]] || return 0
-    inject "$1:signal=INT:when=$2" "${command[@]}" || return 0
+    [[ $1 == exit_group ]] || aim signal=INT interrupted "$@"
+}
+
+interrupted() {
     no_half_file "$1"
     ((status == 128 + 2)) || problem "$CALLED: status $status, not 130"
 }
@@ -310,7 +375,7 @@ in_parallel() {
             LOG=$folder/log OUT=$folder/out ERR=$folder/err
             SANITIZED='' wanted='' injected=''
             declare -A texts
-            coproc ESSENCE { essence_of_each; }
+            coproc ANSWERS { answers; }
             ! built_with '' || SANITIZED=yes
             all_calls "$program" "$do"
             # Each has failed in each way at least once, else this proves
@@ -386,9 +451,8 @@ END
     run no_problems
     assert_failure
     # The wrong output; the crash; no output at all.
-    assert_output --partial 'openat number '
-    assert_output --partial ' fails with EACCES: status 0, but the output is another'
-    assert_output --partial 'pread64 number '
-    assert_output --partial ' ended by signal 11'
-    assert_output --regexp 'write number 1 fails with EIO: status 0, but'
+    assert_output --regexp 'error=EACCES in openat number [0-9]+: status 0, but the output is another'
+    assert_output --partial ' in pread64 number '
+    assert_output --regexp 'error=[A-Z]+ in openat number [0-9]+: ended by signal 11'
+    assert_output --partial 'error=EIO in write number 1: status 0, but'
 }
