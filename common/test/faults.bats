@@ -131,35 +131,34 @@ must_go_on() {
         [[ $1 == @(pread64|io_getevents|io_pgetevents|io_uring_enter) ]]
 }
 
-# essence: set $essence to what no fault may change of the output in $OUT. The
+# ask QUESTION [ARGUMENT]...: set $answer. One process answers a thousand of them,
+# since to start one takes longer than most answers.
+ask() {
+    local IFS=$'\t'
+    echo "$*" >&"${ANSWERS[1]}"
+    IFS= read -r -d '' -u "${ANSWERS[0]}" answer
+}
+
+# essence: set $answer to what no fault may change of the output in $OUT. The
 # facts of time go: strace makes every call slow, and what is not awaited has time
 # to finish. So do the count of everybody's AIO requests, and that of the pages
 # which 03 had read in: the kernel can take one back before it is counted; and of
 # calls in a row of 16, 18 and 20, where one that is interrupted is made again.
 # Lines that go on in the next become one line.
-essence() {
-    echo "essence $OUT" >&"${ANSWERS[1]}"
-    IFS= read -r -d '' -u "${ANSWERS[0]}" essence
-}
+essence() { ask essence "$OUT"; }
 
-# hit CALL NTH ABOUT: was that what the fault in the log came to? Sets $number to
-# which call of its name it is in this run, 0 for none: how often a program looks
-# or waits differs from run to run, and so do the numbers.
-hit() {
-    local at
-    echo "number $LOG $*" >&"${ANSWERS[1]}"
-    IFS= read -r -d '' -u "${ANSWERS[0]}" at
-    number=${at#* }
-    [[ ${at% *} == "$number" ]]
-}
-
-# answers: for each question on stdin its answer and a zero byte. One process
-# for a thousand questions, since to start it takes longer than to run a program
-# under strace. "essence FILE"; "number LOG CALL NTH ABOUT": which call of its name
-# the fault in the log came to, and which one it was meant for: of those about
-# that, the one nearest to NTH.
+# answers: for each line of stdin, a question and its arguments with tabs between
+# them, the answer and a zero byte.
+#
+# essence FILE: what no fault may change of it.
+#
+# inject OUT ERR LOG CALL NTH ABOUT COMMAND...: run the command, which strace makes
+# fail. Its exit status, 124 where it hangs; then which call of its name the fault
+# has come to, 0 for none; and which one it was meant for: of those about that,
+# the one nearest to NTH.
 answers() {
     exec perl -CSD -e "$ABOUT"'
+        use POSIX "_exit";
         require shift;
         $| = 1;
         sub essence {
@@ -177,8 +176,24 @@ answers() {
                 return $_;
             }
         }
-        sub number {
-            my ($log, $call, $wanted, $about) = split(/ /, $_[0], 4);
+        sub status_of {
+            my ($out, $err, @command) = @_;
+            my ($hangs, $pid) = (0, fork // die "fork: $!\n");
+            if (!$pid) {
+                setpgrp(0, 0);
+                open(STDIN, "<", "/dev/null") && open(STDOUT, ">", $out)
+                    && open(STDERR, ">", $err) && exec(@command);
+                _exit(127);
+            }
+            local $SIG{ALRM} = sub { $hangs = 1; kill("KILL", -$pid) };
+            alarm(60);
+            waitpid($pid, 0);
+            alarm(0);
+            return $hangs ? 124 : $? & 127 ? 128 + ($? & 127) : $? >> 8;
+        }
+        sub inject {
+            my ($out, $err, $log, $call, $wanted, $about, @command) = @_;
+            my $status = status_of($out, $err, @command);
             my ($pid, $nth, $injected, $meant) = (undef, 0, 0, 0);
             open(my $file, "<", $log) or die "$log: $!\n";
             while (<$file>) {
@@ -192,12 +207,13 @@ answers() {
                 $meant = $nth if about($name, $rest) eq $about
                     && !($meant && abs($meant - $wanted) <= abs($nth - $wanted));
             }
-            return "$injected $meant";
+            return "$status $injected $meant";
         }
+        my %answer = (essence => \&essence, inject => \&inject);
         while (my $question = <STDIN>) {
             chomp $question;
-            my ($what, $of) = split(/ /, $question, 2);
-            print $what eq "essence" ? essence($of) : number($of), "\0";
+            my ($what, @of) = split(/\t/, $question, -1);
+            print $answer{$what}->(@of), "\0";
         }' "$ROOT/common/test/normalize.pl"
 }
 
@@ -212,15 +228,17 @@ no_half_file() {
     rm -f "$FOLDER"/*
 }
 
-# inject WHAT COMMAND...: run it with that done to one call. False if that call
-# never came.
+# inject FAULT CALL NTH ABOUT: run $command with that done to one call. Sets $status,
+# and $number to which call of that name it was meant for in this run: how often
+# a program looks or waits differs from run to run, and so do the numbers. $came
+# says which one it came to; 0 is none.
 inject() {
-    status=0
+    local answer
     echo precious >"$TRACE"
-    timeout --kill-after=5 60 "${small[@]}" strace "${fast[@]}" -o "$LOG" -e signal=none \
-        -e trace="${1%%:*}" -e inject="$1" "${@:2}" \
-        >"$OUT" 2>"$ERR" </dev/null || status=$?
-    [[ $(<"$LOG") == *INJECTED* ]]
+    ask inject "$OUT" "$ERR" "$LOG" "${@:2}" "${small[@]}" \
+        strace "${fast[@]}" -o "$LOG" -e signal=none -e trace="$2" \
+        -e inject="$2:$1:when=$3" "${command[@]}"
+    read -r status came number <<<"$answer"
 }
 
 # run_normally NAME: $command under strace, the log in $LOG.NAME.
@@ -230,7 +248,7 @@ run_normally() {
         status=$?
     ((status == 0)) || problem "$CALLED: status $status: $(cat "$ERR")"
     essence
-    normal=$essence
+    normal=$answer
     sums=$(grep '^checksum: ' "$OUT" || :)
 }
 
@@ -286,15 +304,13 @@ each_call() {
 # program looks or waits before is up to the disk. Then what comes of it is judged
 # all the same, and the call is aimed at again, with its number in that run.
 aim() {
-    local fault=$1 judge=$2 number=$4
-    shift 2
+    local fault=$1 judge=$2 call=$3 number=$4 came
     for _ in 1 2 3; do
-        CALLED="${command[0]##*/}, $fault in $1 number $number"
-        if inject "$1:$fault:when=$number" "${command[@]}"; then
-            "$judge" "$1" "${fault#*=}"
-        fi
-        ! hit "$1" "$2" "$4" || return 0
-        ((number)) || number=$2
+        CALLED="${command[0]##*/}, $fault in $call number $number"
+        inject "$fault" "$call" "$number" "$6"
+        ((came == 0)) || "$judge" "$call" "${fault#*=}"
+        ((came != number)) || return 0
+        ((number)) || number=$4
     done
 }
 
@@ -318,9 +334,9 @@ failed() {
     ended_well || return 0
     if ((status == 0)); then
         essence
-        [[ $essence == "$normal" ]] || honest "$2" ||
+        [[ $answer == "$normal" ]] || honest "$2" ||
             problem "$CALLED: status 0, but the output is another one:
-$(diff <(echo "$normal") <(echo "$essence"))"
+$(diff <(echo "$normal") <(echo "$answer"))"
     elif must_go_on "$1" "$2"; then
         problem "$CALLED: gives up with status $status: $(cat "$ERR")"
     elif ((status != 1 && status != 77)); then
@@ -338,7 +354,7 @@ honest() {
     local new text
     : "${texts[$1]:=$(perl -MPOSIX -e '$! = eval "POSIX::$ARGV[0]()"; print "$!"' "$1")}"
     text="$1|${texts[$1]}|unknown|can't be told|did not run: "
-    new=$(grep -vxFf <(echo "$normal") <<<"$essence") || return 1
+    new=$(grep -vxFf <(echo "$normal") <<<"$answer") || return 1
     if [[ $sums ]]; then
         [[ $(grep '^checksum: ' "$OUT") == "$sums" ]] || return 1
         ! grep -qvE "$text" <<<"$new"
