@@ -17,12 +17,12 @@ enum { BLOCKS_MOST = 256 };
 
 /** What follows the name of an option. */
 enum knob_kind {
-    KNOB_IS_SWITCH, /**< Nothing. */
-    KNOB_IS_NUMBER,
-    KNOB_IS_SIZE,
-    KNOB_IS_SECONDS,
-    KNOB_IS_WORD,
-    KNOB_IS_TEXT
+    KNOB_IS_SWITCH,  /**< Nothing. */
+    KNOB_IS_NUMBER,  /**< A number. */
+    KNOB_IS_SIZE,    /**< Bytes. */
+    KNOB_IS_SECONDS, /**< A time. */
+    KNOB_IS_WORD,    /**< One of several words. */
+    KNOB_IS_TEXT     /**< Any text. */
 };
 
 /** An option that only one chapter has; made by one of the macros below. */

@@ -8,14 +8,17 @@
 /** How many threads can be looked at. */
 enum { COST_THREADS_MOST = 1024 };
 
+/** What one thread has cost so far. */
+struct thread_cost {
+    int id;         /**< As gettid(2) has it. */
+    double seconds; /**< Of the processors. */
+};
+
 /** What each thread of this process has cost so far. */
 struct cost {
     double process;   /**< Seconds of all, those included that have ended. */
     unsigned threads; /**< How many; 1 where /proc is not mounted. */
-    struct {
-        int id;                  /**< As gettid(2) has it. */
-        double seconds;          /**< Of the processors. */
-    } thread[COST_THREADS_MOST]; /**< So many of them. */
+    struct thread_cost thread[COST_THREADS_MOST]; /**< So many of them. */
 };
 
 /**
