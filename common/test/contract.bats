@@ -209,6 +209,29 @@ reads_all() {
     no_problems
 }
 
+# That the command does make it: in tour.bats.
+@test "a missing sample is told, with the command that makes it" {
+    need_strace
+    local way
+    for program in $(programs); do
+        takes "$program" '[FILE]' || takes "$program" '[SRC DST]' || continue
+        shown_here "$program" || continue
+        way=$(strace -o /dev/null -P "$BUILD/sample.data" -e signal=none \
+            -e inject='?open,openat,?access,?faccessat,?faccessat2:error=ENOENT' \
+            "$BIN/$program" 2>&1) || :
+        # 00 goes on without a file, and breaks long lines.
+        way=$(perl -0pe 's/\n {4}/ /g' <<<"$way" |
+            sed -n 's/.*: no sample file yet; \(.*\) makes it$/\1/p')
+        if [[ $BUILD -ef $ROOT/build ]]; then
+            [[ $way == './tour 01' ]] || problem "$program: says '$way'"
+        else
+            [[ $way == "cmake --build '$BUILD' --target sample" ]] ||
+                problem "$program: says '$way'"
+        fi
+    done
+    no_problems
+}
+
 @test "a file that we may not read is named, with the reason" {
     file=$(make_file 65536)
     chmod 0 "$file"
