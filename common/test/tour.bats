@@ -269,7 +269,7 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
 # follow PROGRAM: it lacks the sample file, and says how to make it. Do just that.
 follow() {
     run -1 "$1"
-    [[ $output =~ ': no sample file yet; '(.*)' makes it'$ ]]
+    assert_output --regexp ': no sample file yet; (.*) makes it$'
     run -0 bash -c "${BASH_REMATCH[1]}"
     run -0 "$1"
     assert_line 'checksum: 745d3bcd'
