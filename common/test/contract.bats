@@ -197,6 +197,34 @@ reads_all() {
     no_problems
 }
 
+@test "a block device is refused, to be read and as a trace, and stays as it is" {
+    file=$(make_file 300032)
+    block_devices "$file"
+    before=$(crc32_of "$file")
+    other=$(make_file $((1 << 20)))
+    options=(--trace)
+    ! command -v gnuplot >/dev/null || options+=(--plot)
+    for program in $(programs); do
+        takes "$program" '[FILE]' && shown_here "$program" || continue
+        for device in "${DEVICES[@]}"; do
+            fails "$program" "$device"
+            grep -qF "reading $device: not a regular file" "$ERR" ||
+                problem "$CALLED: says '$(cat "$ERR")'"
+            for option in "${options[@]}"; do
+                takes "$program" "[$option FILE]" || continue
+                fails "$program" "$option" "$device" "$other"
+                grep -qF "writing $device: it is a block device" "$ERR" ||
+                    problem "$CALLED: says '$(cat "$ERR")'"
+            done
+        done
+    done
+    run -1 "$BUILD/make-sample" "${DEVICES[0]}"
+    assert_output --partial 'it is a block device'
+    sync "${DEVICES[0]}"
+    assert_equal "$(crc32_of "$file")" "$before"
+    no_problems
+}
+
 @test "a missing file is named, with the reason" {
     for program in $(programs); do
         takes "$program" '[FILE]' && shown_here "$program" || continue
