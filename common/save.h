@@ -1,7 +1,8 @@
 /**
  * @file save.h
  * Write a file whole or not at all: under another name first, and under its
- * own only once all of it is on the disk. Chapter 02 teaches why each step.
+ * own only once all of it is written, and is on the disk unless the caller does
+ * without. Chapter 02 teaches why each step.
  */
 #ifndef SAVE_H
 #define SAVE_H
