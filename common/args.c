@@ -11,9 +11,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef SAMPLE_FILE /* CMake knows better. */
+/* CMake knows better. */
+#ifndef SAMPLE_FILE
 #define SAMPLE_FILE "build/sample.data"
 #endif
+#ifndef MAKE_SAMPLE
+#define MAKE_SAMPLE "./tour 01"
+#endif
+
+const char args_no_sample[] = "no sample file yet; " MAKE_SAMPLE " makes it";
 
 enum {
     SIZE_MOST = 16 << 20,

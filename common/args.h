@@ -101,6 +101,9 @@ struct args {
                             show the lesson, then exit 0 or 77. */
 };
 
+/** The sample file is not there, and which command makes it. */
+extern const char args_no_sample[];
+
 /**
  * Read the command line. `--help` prints the usage and exits 0; what can't be
  * understood prints a message and the usage line to stderr and exits 2.

@@ -24,8 +24,7 @@ static void open_regular_file(struct blocks *blocks, bool sample)
        FIFO would wait here for somebody to write to it. */
     blocks->fd = open(blocks->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (blocks->fd < 0 && errno == ENOENT && sample)
-        errx(1, "opening %s: no sample file yet; ./tour setup makes it",
-             blocks->path);
+        errx(1, "opening %s: %s", blocks->path, args_no_sample);
     if (blocks->fd < 0)
         err(1, "opening %s", blocks->path);
     if (fstat(blocks->fd, &file))

@@ -31,8 +31,9 @@ static void remove_and_die(int number)
     raise(number);
 }
 
-/* A device or a FIFO keeps nothing that could be lost. O_NONBLOCK, since else
-   open() of a FIFO would wait here for somebody to read it. */
+/* A FIFO or a character device (/dev/null) has no old content that we would put
+   another in place of. O_NONBLOCK, since else open() of a FIFO would wait here
+   for somebody to read it. */
 static int open_directly(void)
 {
     int fd = open(target, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
@@ -82,6 +83,11 @@ int save_open(const char *path)
         errx(1, "creating %s: %s", path, strerror(ENAMETOOLONG));
     strcpy(target, path);
     if (stat(path, &there) == 0) {
+        /* It holds a whole disk, and has no name to be passed on. */
+        if (S_ISBLK(there.st_mode))
+            errx(1,
+                 "writing %s: it is a block device, and would be overwritten",
+                 path);
         if (!S_ISREG(there.st_mode))
             return open_directly();
         if (fstat(STDOUT_FILENO, &out) == 0 && out.st_dev == there.st_dev &&
@@ -125,7 +131,7 @@ static void take_name(bool sync)
     int folder = -1;
 
     if (!temporary[0])
-        return; /* A device, a FIFO. */
+        return; /* A character device, a FIFO. */
     if (sync && (folder = open(dirname(strcpy(copy, target)),
                                O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
         err(1, "opening the folder of %s", target);

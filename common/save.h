@@ -1,7 +1,8 @@
 /**
  * @file save.h
  * Write a file whole or not at all: under another name first, and under its
- * own only once all of it is on the disk. Chapter 02 teaches why each step.
+ * own only once all of it is written, and is on the disk unless the caller does
+ * without. Chapter 02 teaches why each step.
  */
 #ifndef SAVE_H
 #define SAVE_H
@@ -13,9 +14,10 @@
  * Open a file for writing that becomes `path` with save_commit(), and not
  * before. On an error in between, and on SIGINT, SIGQUIT, SIGTERM or SIGHUP,
  * what is there already under `path` stays as it is and nothing else is left.
- * One file at a time. A `path` that is no regular file (a FIFO, /dev/full) is
- * written to directly; a link is followed, and refused where it leads to
- * nothing; so is the file that stdout goes to. Exits with a message on errors.
+ * One file at a time. A FIFO or a character device (/dev/full) is written to
+ * directly, a block device is refused. A link is followed, and refused where it
+ * leads to nothing; so is the file that stdout goes to. Exits with a message on
+ * errors.
  *
  * @param path  Where the file is to appear.
  * @return the stream to write to; save_commit() closes it.
@@ -38,8 +40,9 @@ int save_open(const char *path);
  *
  * @param fd    From save_open().
  * @param sync  Write it all to the disk before, and the folder after. Without,
- *              a crash of the machine may leave the old file under the name,
- *              the new one, or an empty one: chapter 02.
+ *              a crash of the machine may leave anything under the name: the
+ *              old file, the new one, a part of it, or one of the full size
+ *              whose end is zeros. Chapter 02.
  */
 void save_close(int fd, bool sync);
 

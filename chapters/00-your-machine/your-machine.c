@@ -486,7 +486,7 @@ static void show_file(const struct blocks *blocks)
 {
     puts("\nFile");
     if (!blocks->path) {
-        say("name", "no sample file yet; ./tour setup makes it");
+        say("name", "%s", args_no_sample);
         return;
     }
     const char *slash = strrchr(blocks->path, '/');

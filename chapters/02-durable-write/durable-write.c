@@ -301,16 +301,22 @@ static void overwrite(const struct blocks *blocks)
 
 /* What is to be replaced: the last block alone. The first would not do, since
    the new file begins with it too. */
-static void make_old_file(const struct blocks *blocks)
+static void make_old_file(int folder_fd, const struct blocks *blocks)
 {
     struct block old = blocks->block[blocks->count - 1];
+    int parent = openat(folder_fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
-    if (fd < 0)
+    if (fd < 0 || parent < 0)
         err(1, "creating %s", path);
     old.offset = 0;
     write_block(fd, path, &old, NULL);
-    if (close(fd))
+
+    /* A crash during the replacement is to find the old file. So that has to
+       be on the disk first: its bytes, its name, and our new folder's name. */
+    if (fsync(fd) || fsync(folder_fd) || fsync(parent))
+        err(1, "fsync of %s and its folders", path);
+    if (close(fd) || close(parent))
         err(1, "closing %s", path);
 }
 
@@ -340,7 +346,7 @@ static void replace_a_file(const struct blocks *blocks)
     if (folder_fd < 0)
         err(1, "opening the folder %s", folder);
 
-    make_old_file(blocks);
+    make_old_file(folder_fd, blocks);
     printf("%-18s%s\n", "Replaced:", heading);
     replace(folder_fd, blocks);
     printf("\n%-18s%s\n", "Overwritten:", heading);

@@ -177,14 +177,16 @@ pwrite64 x8'
     assert_equal "$offsets" "$once"$'\n'"$once"$'\n'"$once"
 }
 
-@test "strace: write, fsync, rename, fsync the folder, in that order" {
+@test "strace: the old file is synced; write, fsync, rename, fsync the folder" {
     need_strace
     strace_calls pwrite64,fsync,fdatasync,openat,rename,fchmod \
         "$BIN/02-durable-write" "$FILE"
     assert_success
-    assert_equal "$(sequence | sed '/openat folder/,$!d')" 'openat folder
+    assert_equal "$(sequence | sed '/openat folder/,$!d')" 'openat folder x2
 openat
 pwrite64
+fsync
+fsync folder
 openat temporary
 fchmod temporary
 pwrite64 temporary x8
@@ -194,6 +196,10 @@ fsync folder
 openat O_TRUNC
 pwrite64 x8
 fsync'
+    # The new folder's name is synced too, before anything is replaced.
+    run -0 sed -nE '/O_DIRECTORY/,/\.file\./ s/^[0-9]+ +fsync\([0-9]+<(.*)>\) .*/\1/p' \
+        "$STRACE_LOG"
+    assert_line --index 2 "$(realpath "$TMPDIR")"
     # The new name is the old one's, in the same folder.
     rename=$(calls rename)
     assert_regex "$rename" '\("(.*)/\.file\.[A-Za-z0-9]{6}", "(.*)/file"\) = 0$'

@@ -137,6 +137,49 @@ row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
     assert_output $'written: 65536\nsync\nsynced: 0'
 }
 
+# A pipe that is full keeps the write waiting. To sync a pipe is an error: but
+# that is known only once the sync has begun.
+@test "a sync waits for the writes of its descriptor, and for no duplicate's" {
+    cc -x c -o "$BATS_TEST_TMPDIR/order" - -lrt <<'END'
+#define _GNU_SOURCE
+#include <aio.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+int main(void)
+{
+    static char bytes[1 << 20];
+    int ends[2];
+
+    if (pipe2(ends, O_NONBLOCK) || write(ends[1], bytes, sizeof(bytes)) < 0 ||
+        fcntl(ends[1], F_SETFL, 0))
+        return 1;
+    struct aiocb one = {.aio_fildes = ends[1],
+                        .aio_buf = bytes,
+                        .aio_nbytes = 1,
+                        .aio_sigevent.sigev_notify = SIGEV_NONE},
+                 same = one, other = one;
+    const struct aiocb *list[] = {&other};
+    other.aio_fildes = dup(ends[1]);
+    if (aio_write(&one) || aio_fsync(O_SYNC, &same) ||
+        aio_fsync(O_SYNC, &other))
+        return 1;
+    while (aio_error(&other) == EINPROGRESS)
+        aio_suspend(list, 1, NULL);
+    printf("duplicate: begun %d, write in progress %d\n",
+           aio_error(&other) == EINVAL, aio_error(&one) == EINPROGRESS);
+    printf("same: queued %d\n", aio_cancel(ends[1], &same) == AIO_CANCELED);
+    return 0;
+}
+END
+    run -0 timeout 60 "$BATS_TEST_TMPDIR/order"
+    assert_output 'duplicate: begun 1, write in progress 1
+same: queued 1'
+}
+
 @test "what tells of the reads: a signal each, one for all, a thread each" {
     need_strace
     strace_calls execve,clone,clone3,rt_sigqueueinfo "$BIN/07-posix-aio" "$FILE"

@@ -100,6 +100,12 @@ need_deaf_chains() {
 2 NOP - 2 0'
 }
 
+@test "an fsync that can not even begin does break a chain" {
+    run -0 "$BIN/14-uring-link"
+    assert_equal "$(table 'An fsync of no file')" '1 fsync LINK 1 -9 -EBADF
+2 NOP - 2 -125 -ECANCELED'
+}
+
 # --- Replacing a file ---------------------------------------------------------
 
 # The file as it was, and as it is to be.
@@ -229,6 +235,45 @@ replacing() {
         END { print "@calls\n" }' "$STRACE_LOG"
 }
 
+# The chapter's program, but for the wait: it prints how often the submit of a
+# replacement slept. $1 is the flag that the write gets besides.
+without_wait() {
+    perl -0pe '
+        s/submit\(steps, n, n\);/long before = sleeps(); submit(steps, n, 0);
+            if (steps->sqe.rw_flags)
+                printf("sleeps: %ld\\n", sleeps() - before);/ or die;
+        s/(sqe\.rw_flags = RWF_SYNC;)/$1 all[1].sqe.flags |= '"$1"';/ or die;
+        s/(#include <unistd.h>)/$1
+            static long sleeps(void) { struct rusage r;
+                getrusage(RUSAGE_THREAD, &r); return r.ru_nvcsw; }/ or die' \
+        "$ROOT/chapters/14-uring-link/uring-link.c" |
+        cc -I"$ROOT/common" -x c - "$ROOT"/common/{args,ring,scratch,why}.c \
+            -o "$BATS_TEST_TMPDIR/without-wait-$1"
+}
+
+@test "on XFS the submit waits for the disk, but for IOSQE_ASYNC" {
+    command -v mkfs.xfs >/dev/null || skip 'mkfs.xfs is not installed'
+    unshare -m true || skip 'this user may not mount, or not here'
+    without_wait 0
+    without_wait IOSQE_ASYNC
+    mkdir "$BATS_TEST_TMPDIR/xfs"
+    run --separate-stderr unshare -m bash -c '
+        truncate -s 400M "$1/image"
+        mkfs.xfs -q "$1/image" && mount -o loop "$1/image" "$1/xfs" || exit 77
+        export TMPDIR=$1/xfs
+        for _ in {1..5}; do
+            "$1/without-wait-0" | sed -n "s/^sleeps/as it is/p" | tail -n 1
+            "$1/without-wait-IOSQE_ASYNC" | sed -n "s/^sleeps/async/p" | tail -n 1
+        done' - "$BATS_TEST_TMPDIR"
+    [[ $status != 77 ]] || skip "no XFS here: $(one_line "$stderr")"
+    assert_success
+    # A busy machine may interrupt either.
+    assert_line --regexp '^as it is: [1-9]'
+    assert_line 'async: 0'
+    [[ $(grep -c '^as it is: 0$' <<<"$output") -lt 3 ]]
+    [[ $(grep -c '^async: 0$' <<<"$output") -ge 3 ]]
+}
+
 @test "strace: a replacement takes 7 calls in 02, 14 with 8 blocks; here 4" {
     need_strace
     FILE=$(make_file $((4 << 20)))
@@ -254,7 +299,7 @@ replacing() {
     assert_success
     submits=$(calls io_uring_enter | awk '{ split($0, a, ", ")
         if (a[2] > 0) print a[2] }' | paste -sd ' ')
-    assert_equal "$submits" '2 3 3 4 1 1 3 3 3 3 3 2 3 3'
+    assert_equal "$submits" '2 3 3 4 1 1 3 3 3 3 3 2 2 3 3'
 }
 
 @test "without IORING_OP_RENAMEAT the rename is a system call" {

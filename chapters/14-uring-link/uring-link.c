@@ -295,6 +295,10 @@ static void show_breaking(void)
                            nop(0)};
     run(steps, 2);
     print("An fsync that fails", steps, 2);
+    /* Nothing is open under -1, so this one can't even begin: EBADF. */
+    struct step no_file[] = {step("fsync", IORING_OP_FSYNC, -1, LINK), nop(0)};
+    run(no_file, 2);
+    print("An fsync of no file", no_file, 2);
 }
 
 /* --- Replacing a file, as chapter 02 does --------------------------------- */

@@ -213,6 +213,8 @@ void demonstrate(const char *path, struct io_uring *ring)
     int in = open(path, O_RDONLY | O_CLOEXEC);
     struct stat file;
 
+    if (in < 0 && errno == ENOENT)
+        errx(1, "opening %s: %s", path, args_no_sample);
     if (in < 0 || fstat(in, &file))
         err(1, "opening %s", path);
     if (file.st_size == 0)

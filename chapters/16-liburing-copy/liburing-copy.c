@@ -344,9 +344,12 @@ static void keep(const struct copy *c, const struct stat *in)
         errx(1, "%s changed while it was copied", c->from);
     if (!S_ISREG(out.st_mode))
         return;
-    /* A FIFO's mode says nothing about what came out of it. And no set-user-ID:
-       that would be ours, and not the owner's. */
-    mode_t mode = S_ISREG(in->st_mode) ? in->st_mode & 0777 : 0666 & ~mask;
+    /* A FIFO's mode says nothing about what came out of it. Who may not read a
+       disk is not to read its copy. And no set-user-ID: that would be ours, and
+       not the owner's. */
+    mode_t mode = S_ISREG(in->st_mode) || S_ISBLK(in->st_mode)
+                      ? in->st_mode & 0777
+                      : 0666 & ~mask;
     if (fchmod(c->out, mode))
         err(1, "setting the mode of %s", c->to);
     if (S_ISREG(in->st_mode) &&
@@ -363,7 +366,7 @@ static void copy_file(const char *from, const char *to, struct io_uring *ring)
     if (c.in < 0 || fstat(c.in, &in))
         err(1, "opening %s", from);
     refuse(from, &in, to);
-    /* Another name in the same folder, or the device itself: chapter 02, and
+    /* Another name in the same folder, or the FIFO itself: chapter 02, and
        common/save.c. From here on Ctrl-C and errors remove what is half done. */
     c.out = save_open(to);
     c.bar = isatty(STDERR_FILENO);

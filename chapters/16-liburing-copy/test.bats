@@ -435,6 +435,30 @@ whole() {
     [[ $(ls -A "$OUT") == dst ]] || problem "$1: leaves $(ls -A "$OUT")"
 }
 
+@test "a block device is copied, but never written to" {
+    # No whole number of blocks, and less than the sample: that has room.
+    image=$(make_file 300032 image)
+    before=$(crc32_of "$image")
+    block_devices "$image"
+    for device in "${DEVICES[@]}"; do
+        for options in '' --sync; do
+            # shellcheck disable=SC2086 # none or one
+            run -1 "$BIN/16-liburing-copy" $options "$BATS_TEST_DIRNAME/README.md" "$device"
+            assert_output "16-liburing-copy: writing $device: it is a block \
+device, and would be overwritten"
+        done
+        rm -f "$BATS_TEST_TMPDIR/copy"
+        run -0 "$BIN/16-liburing-copy" "$device" "$BATS_TEST_TMPDIR/copy"
+        assert_output ''
+        cmp "$image" "$BATS_TEST_TMPDIR/copy"
+        # Who may not read the disk may not read the copy.
+        assert_equal "$(stat -c %a "$BATS_TEST_TMPDIR/copy")" \
+            "$(stat -L -c %a "$device")"
+    done
+    sync "${DEVICES[0]}"
+    assert_equal "$(crc32_of "$image")" "$before"
+}
+
 @test "whichever call fails, the destination is whole, and alone" {
     need_strace
     for call in openat lseek fstat,newfstatat fchmod ftruncate utimensat close \

@@ -253,8 +253,8 @@ static void link_timeouts(struct scene *s)
     char data[BYTES];
 
     open_pipe(pipe);
-    /* IOSQE_IO_LINK binds an entry to the one behind it: the timeout is for
-       this read alone. */
+    /* IOSQE_IO_LINK binds an entry to the one after it. The timeout is for this
+       read alone, as long as no other has its user_data. */
     start_read(s, pipe, data, IOSQE_IO_LINK, "read, silent pipe");
     limit(s, &soon, "its limit, 1 ms");
     report(s);

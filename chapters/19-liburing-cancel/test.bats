@@ -225,3 +225,135 @@ END
  Linux 5.4 or later"
     done
 }
+
+# --- What the page says of limits, and the program does not show -------------------
+
+# beyond MAIN: build this main() with the chapter's functions, and run it.
+beyond() {
+    ((PAGE <= 16384)) || skip 'so few pages go into the socket as one'
+    printf '%s\n' '#define main chapter' '#include "liburing-cancel.c"' '#undef main
+        /* A splice that blocks in a thread of the kernel. */
+        static struct request *block(struct scene *s, int socket[2], int flags)
+        {
+            static const char load[512 << 10];
+            const int bytes = sizeof(load), small = 1;
+            int pipe[2];
+
+            open_pipe(pipe);
+            if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, socket) ||
+                setsockopt(socket[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof(small)) ||
+                fcntl(pipe[1], F_SETPIPE_SZ, bytes) < 0 ||
+                write(pipe[1], load, sizeof(load)) != bytes)
+                err(1, "filling a pipe");
+            struct io_uring_sqe *sqe = entry(s);
+            io_uring_prep_splice(sqe, pipe[0], -1, socket[0], -1, bytes, 0);
+            io_uring_sqe_set_flags(sqe, flags);
+            return label(s, sqe, "", "");
+        }
+        static void started(const int socket[2])
+        {
+            if (poll(&(struct pollfd){.fd = socket[1], .events = POLLIN}, 1, -1) < 0)
+                err(1, "waiting for the splice");
+        }' "$1" >"$BATS_TEST_TMPDIR/beyond.c"
+    cc -I"$ROOT/common" -I"$ROOT/chapters/19-liburing-cancel" \
+        "$BATS_TEST_TMPDIR/beyond.c" "$ROOT"/common/{args,why}.c -luring \
+        -o "$BATS_TEST_TMPDIR/beyond"
+    run -0 timeout 60 "$BATS_TEST_TMPDIR/beyond"
+}
+
+@test "a linked limit does not end a splice; a timeout and a cancel do" {
+    beyond 'int main(void)
+    {
+        struct scene s = {.ring = open_ring(REQUESTS)};
+        struct __kernel_timespec longer = {.tv_nsec = 200000000};
+        int socket[2];
+        struct request *splice = block(&s, socket, IOSQE_IO_LINK);
+        struct request *linked = &s.requests[1];
+        limit(&s, &soon, "");
+        struct io_uring_sqe *sqe = entry(&s);
+        io_uring_prep_timeout(sqe, &longer, 0, 0);
+        int own = result_of(&s, label(&s, sqe, "", ""));
+        printf("after 200 ms: %s, splice %d, limit of 1 ms %d\n", own == -ETIME
+            ? "-ETIME" : "?", splice->completed, linked->completed);
+        result_of(&s, start_cancel(&s, 1, ""));
+        printf("canceled: %s\n", result_of(&s, splice) > 0 ? "some moved" : "?");
+    }'
+    [[ $output != *'splice 1'* ]] ||
+        skip 'this kernel starts the clock before it tries (before Linux 6.16)'
+    assert_output 'after 200 ms: -ETIME, splice 0, limit of 1 ms 0
+canceled: some moved'
+}
+
+@test "a cancel with ALL stops what runs, and counts only what waits" {
+    beyond 'int main(void)
+    {
+        struct scene s = {.ring = open_ring(REQUESTS)};
+        int socket[2], pipe[2];
+        char data[BYTES];
+        for (int waiting = 0; waiting <= 2; waiting++) {
+            struct io_uring_sqe *sqe;
+            s.asked = 0;
+            block(&s, socket, 0);
+            submit(&s);
+            started(socket);
+            open_pipe(pipe);
+            for (int i = 0; i < waiting; i++) {
+                sqe = entry(&s);
+                io_uring_prep_read(sqe, pipe[0], data, BYTES, 0);
+                label(&s, sqe, "", "");
+                io_uring_sqe_set_data64(sqe, 1); /* As the splice has it. */
+            }
+            submit(&s);
+            sqe = entry(&s);
+            io_uring_prep_cancel64(sqe, 1, IORING_ASYNC_CANCEL_ALL);
+            label(&s, sqe, "", "");
+            submit(&s);
+            int found = -1, moved = -1, gone = 0;
+            for (int i = 0; i < waiting + 2; i++) {
+                struct io_uring_cqe *cqe;
+                if (io_uring_wait_cqe(&s.ring, &cqe))
+                    return 1;
+                if (io_uring_cqe_get_data64(cqe) != 1)
+                    found = cqe->res;
+                else if (cqe->res == -ECANCELED)
+                    gone++;
+                else
+                    moved = cqe->res;
+                io_uring_cqe_seen(&s.ring, cqe);
+            }
+            printf("found %d, canceled %d, moved %d\n", found, gone, moved > 0);
+        }
+    }'
+    [[ $output != *'found -22'* ]] || skip 'IORING_ASYNC_CANCEL_ALL needs Linux 5.19'
+    assert_output 'found 0, canceled 0, moved 1
+found 1, canceled 1, moved 1
+found 2, canceled 2, moved 1'
+}
+
+@test "a linked limit ends another request of the same name" {
+    beyond 'int main(void)
+    {
+        struct scene s = {.ring = open_ring(REQUESTS)};
+        int pipe[2][2];
+        char data[2][BYTES];
+        open_pipe(pipe[0]);
+        open_pipe(pipe[1]);
+        start_read(&s, pipe[0], data[0], IOSQE_IO_LINK, "");
+        limit(&s, &(struct __kernel_timespec){.tv_nsec = 200000000}, "");
+        submit(&s);
+        struct io_uring_sqe *sqe = entry(&s);
+        io_uring_prep_read(sqe, pipe[1][0], data[1], BYTES, 0);
+        io_uring_sqe_set_data64(sqe, 1);
+        submit(&s);
+        result_of(&s, &s.requests[0]); /* One of the two. */
+        printf("%s\n", s.requests[0].res == -ECANCELED ? "canceled" : "?");
+        put(pipe[0], "in there");
+        put(pipe[1], "in there");
+        s.requests[0].completed = false;
+        result_of(&s, &s.requests[0]);
+        printf("%d bytes, in the other pipe %d\n", s.requests[0].res,
+               bytes_in(pipe[1][0]));
+    }'
+    assert_output 'canceled
+8 bytes, in the other pipe 8'
+}

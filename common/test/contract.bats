@@ -217,6 +217,34 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
     no_problems
 }
 
+@test "a block device is refused, to be read and as a trace, and stays as it is" {
+    file=$(make_file 300032)
+    block_devices "$file"
+    before=$(crc32_of "$file")
+    other=$(make_file $((1 << 20)))
+    options=(--trace)
+    ! command -v gnuplot >/dev/null || options+=(--plot)
+    for program in $(programs); do
+        takes "$program" '[FILE]' && shown_here "$program" || continue
+        for device in "${DEVICES[@]}"; do
+            fails "$program" "$device"
+            grep -qF "reading $device: not a regular file" "$ERR" ||
+                problem "$CALLED: says '$(cat "$ERR")'"
+            for option in "${options[@]}"; do
+                takes "$program" "[$option FILE]" || continue
+                fails "$program" "$option" "$device" "$other"
+                grep -qF "writing $device: it is a block device" "$ERR" ||
+                    problem "$CALLED: says '$(cat "$ERR")'"
+            done
+        done
+    done
+    run -1 "$BUILD/make-sample" "${DEVICES[0]}"
+    assert_output --partial 'it is a block device'
+    sync "${DEVICES[0]}"
+    assert_equal "$(crc32_of "$file")" "$before"
+    no_problems
+}
+
 @test "a missing file is named, with the reason" {
     for program in $(programs); do
         takes "$program" '[FILE]' && shown_here "$program" || continue
@@ -225,6 +253,29 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
             grep -q "$file: No such file or directory" "$ERR" ||
                 problem "$CALLED: says '$(cat "$ERR")'"
         done
+    done
+    no_problems
+}
+
+# That the command does make it: in tour.bats.
+@test "a missing sample is told, with the command that makes it" {
+    need_strace
+    local way
+    for program in $(programs); do
+        takes "$program" '[FILE]' || takes "$program" '[SRC DST]' || continue
+        shown_here "$program" || continue
+        way=$(strace -o /dev/null -P "$BUILD/sample.data" -e signal=none \
+            -e inject='?open,openat,?access,?faccessat,?faccessat2:error=ENOENT' \
+            "$BIN/$program" 2>&1) || :
+        # 00 goes on without a file, and breaks long lines.
+        way=$(perl -0pe 's/\n {4}/ /g' <<<"$way" |
+            sed -n 's/.*: no sample file yet; \(.*\) makes it$/\1/p')
+        if [[ $BUILD -ef $ROOT/build ]]; then
+            [[ $way == './tour 01' ]] || problem "$program: says '$way'"
+        else
+            [[ $way == "cmake --build '$BUILD' --target sample" ]] ||
+                problem "$program: says '$way'"
+        fi
     done
     no_problems
 }

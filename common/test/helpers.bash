@@ -263,6 +263,23 @@ strace_short() {
         -E LD_LIBRARY_PATH="$BUILD" "${@:2}"
 }
 
+# block_devices FILE: set $DEVICES to a block device whose bytes are those of
+# FILE, by its own name, by that of a link, and by that of another node. All of
+# it is gone with the test: a loop device ends with the last descriptor.
+block_devices() {
+    local loop device link=$BATS_TEST_TMPDIR/link node=$BATS_TEST_TMPDIR/node
+    command -v losetup >/dev/null || skip 'losetup is not installed'
+    device=$(losetup -f --show "$1" 2>&1) ||
+        skip "no loop device here: $(one_line "$device")"
+    # shellcheck disable=SC2034 # it only has to be open
+    exec {loop}<"$device"
+    losetup -d "$device"
+    ln -s "$device" "$link"
+    DEVICES=("$device" "$link")
+    # shellcheck disable=SC2046 # two numbers
+    ! mknod "$node" b $(stat -c '%Hr %Lr' "$device") || DEVICES+=("$node")
+}
+
 # failing_disk SCRIPT: run it where $DISK is an ext4 whose every new block fails:
 # its image is in a tmpfs that is full. All is gone with the mount namespace.
 failing_disk() {

@@ -266,6 +266,34 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     assert_line 'a line of mine'
 }
 
+# follow PROGRAM: it lacks the sample file, and says how to make it. Do just that.
+follow() {
+    run -1 "$1"
+    assert_output --regexp ': no sample file yet; (.*) makes it$'
+    run -0 bash -c "${BASH_REMATCH[1]}"
+    run -0 "$1"
+    assert_line 'checksum: 745d3bcd'
+}
+
+@test "without a sample file a program says what makes it, and that does" {
+    local tree=$BATS_TEST_TMPDIR/"a clone"
+    mkdir "$tree"
+    cp -r "$ROOT"/{CMakeLists.txt,CMakePresets.json,tour,common,chapters} "$tree"
+    cd "$tree"
+
+    # By hand, with the command at the top of the source, in a fresh clone.
+    run -0 bash -c "$(sed -n '/^ \* Build: cc/,/ -o / s/^ \* *\(Build: \)*//p' \
+        chapters/01-blocking-read/blocking-read.c)"
+    [[ ! -e build ]]
+    follow ./01-blocking-read
+    # In a tree that tour has built; and in one that it never looks at.
+    rm build/sample.data
+    follow build/bin/01-blocking-read
+    cmake --preset clang -DCMAKE_C_COMPILER=cc >&2
+    cmake --build --preset clang --target 01-blocking-read >&2
+    follow build/clang/bin/01-blocking-read
+}
+
 @test "diff shows both programs, and a difference is no error" {
     run -0 "$TREE/tour" diff 02 3
     assert_line --index 0 -- '--- 02-absent/absent.c'
