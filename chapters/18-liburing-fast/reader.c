@@ -83,17 +83,20 @@ static void queue(struct reader *r, unsigned i)
 
 /* --- Into the kernel, or not ---------------------------------------------- */
 
-/* After EINTR the loop comes back, and after EAGAIN and EBUSY if something is in
-   flight whose end makes room: chapter 13. */
-static void check(const struct reader *r, int result, const char *what)
+static void check(int result, const char *what)
 {
-    if (result >= 0 || result == -EINTR)
-        return;
-    if ((result == -EAGAIN || result == -EBUSY) &&
-        r->in_flight > io_uring_sq_ready(&r->ring))
+    if (result >= 0 || result == -EINTR) /* The loop comes back. */
         return;
     errno = -result;
     err(1, "%s", what);
+}
+
+/* Did a submit fail for want of room, and is something in flight whose end makes
+   some (chapter 13)? Then wait for that: after an error no call has waited. */
+static bool short_of_room(const struct reader *r, int result)
+{
+    return (result == -EAGAIN || result == -EBUSY) &&
+           r->in_flight > io_uring_sq_ready(&r->ring);
 }
 
 /* What io_uring_submit() does where there is a poller, by hand. We publish, then
@@ -117,7 +120,7 @@ static void enter(struct reader *r, unsigned wait_for, unsigned flags)
     unsigned fd = (unsigned)r->ring.ring_fd;
 
     r->calls++;
-    check(r, io_uring_enter(fd, 0, wait_for, flags, NULL),
+    check(io_uring_enter(fd, 0, wait_for, flags, NULL),
           "waking the poller, or waiting for it");
 }
 
@@ -140,20 +143,23 @@ static void leave_to_poller(struct reader *r)
 static void submit_drawn(struct reader *r)
 {
     struct io_uring_cqe *cqe;
+    bool refused = false;
 
     if (io_uring_sq_ready(&r->ring) > 0) {
         timeline_call(r->timeline, CALL_SUBMIT);
         int taken = io_uring_submit(&r->ring);
         timeline_return(r->timeline);
-        check(r, taken, "submitting reads");
+        refused = short_of_room(r, taken);
+        if (!refused)
+            check(taken, "submitting reads");
     }
-    /* What has not been submitted will never complete: chapter 13. */
+    /* Not while there is something to hand over: chapter 13. */
     if (io_uring_cq_ready(&r->ring) == 0 &&
-        r->in_flight > io_uring_sq_ready(&r->ring)) {
+        (refused || io_uring_sq_ready(&r->ring) == 0)) {
         timeline_call(r->timeline, CALL_WAIT);
         int result = io_uring_wait_cqe(&r->ring, &cqe);
         timeline_return(r->timeline);
-        check(r, result, "waiting for a read");
+        check(result, "waiting for a read");
     }
 }
 
@@ -165,9 +171,14 @@ static void submit(struct reader *r)
     } else if (r->knobs & SQPOLL) {
         leave_to_poller(r);
     } else { /* Wait for the whole batch: one call for all of it. */
+        struct io_uring_cqe *cqe;
+        int result = io_uring_submit_and_wait(&r->ring, r->in_flight);
         r->calls++;
-        check(r, io_uring_submit_and_wait(&r->ring, r->in_flight),
-              "submitting reads");
+        if (short_of_room(r, result)) {
+            r->calls += io_uring_cq_ready(&r->ring) == 0;
+            result = io_uring_wait_cqe(&r->ring, &cqe);
+        }
+        check(result, "submitting reads");
     }
 }
 
