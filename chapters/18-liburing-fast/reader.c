@@ -4,6 +4,7 @@
 #include "reader.h"
 
 #include "blocks.h"
+#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -31,6 +32,8 @@ bool reader_open(struct reader *r, char why[WHY])
     bool set_up = result == 0;
     if (result == -EINVAL && r->knobs & DEFER_TASKRUN)
         hint = "; it needs Linux 6.1";
+    if (result == -EAGAIN && r->knobs & SQPOLL)
+        hint = "; see ulimit -u, and pids.max of the cgroup";
 
     /* Before, the poller is no thread of ours, nor its time in our bill. */
     if (result == 0 && r->knobs & SQPOLL &&
@@ -206,10 +209,8 @@ static bool arrived(struct reader *r, const struct io_uring_cqe *cqe)
         return r->not_polled = true;
     if (cqe->res == 0)
         errx(1, "reading %s: it ends sooner than its size said", r->path);
-    if (cqe->res < 0 && cqe->res != -EINTR) {
-        errno = -cqe->res;
-        err(1, "reading %s", r->path);
-    }
+    if (cqe->res < 0 && cqe->res != -EINTR)
+        errx(1, "reading %s: %s", r->path, request_error(-cqe->res));
     q->done += cqe->res > 0 ? (size_t)cqe->res : 0;
     if (q->done < q->length) { /* A short read, or none yet: ask again. */
         queue(r, i);

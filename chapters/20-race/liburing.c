@@ -23,7 +23,9 @@ bool liburing_set_up(struct heat *heat, unsigned flags, const char *needs)
     }
     free(own);
     return heat_refused(heat, "setting up a ring: %s; %s", strerror(-result),
-                        result == -EINVAL ? needs : "chapter 00 tells more");
+                        result == -EINVAL   ? needs
+                        : result == -EAGAIN ? "see ulimit -u, and pids.max"
+                                            : "chapter 00 tells more");
 }
 
 bool liburing_register(struct heat *heat)
