@@ -1,5 +1,7 @@
 #include "blocks.h"
 
+#include "why.h"
+
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -267,8 +269,8 @@ void blocks_failed(const struct blocks *blocks, unsigned i, int64_t res)
         errx(1,
              "reading %s at byte %jd: the file ends sooner than its size said",
              blocks->path, offset);
-    errno = (int)-res;
-    err(1, "reading %s at byte %jd", blocks->path, offset);
+    errx(1, "reading %s at byte %jd: %s", blocks->path, offset,
+         request_error((int)-res));
 }
 
 void blocks_close(struct blocks *blocks)

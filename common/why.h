@@ -5,6 +5,36 @@
 #ifndef WHY_H
 #define WHY_H
 
+#include <errno.h>
+#include <string.h>
+
+/** Why there may be no more threads or processes, and what to do about it. */
+#define NO_MORE_THREADS                                                        \
+    "the limit of processes and threads is reached."                           \
+    "\nRaise it: ulimit -u, or pids.max of the cgroup "                        \
+    "(Docker, Podman: --pids-limit)"
+
+/**
+ * What to print behind the error of fork(2), pthread_create(3), or another call
+ * that makes a thread: the cause and the way out, where there is more to say.
+ */
+static inline const char *why_no_thread(int error)
+{
+    return error == EAGAIN ? ": " NO_MORE_THREADS : "";
+}
+
+/**
+ * strerror(3) for a request in a ring that nobody has canceled. If it ends with
+ * ECANCELED all the same, it needed a thread of the kernel's (worker.h), and there
+ * was none to be had: io_wq_create_worker() in the kernel's io_uring/io-wq.c.
+ */
+static inline const char *request_error(int error)
+{
+    return error == ECANCELED
+               ? "the kernel could make no thread for it: " NO_MORE_THREADS
+               : strerror(error);
+}
+
 /**
  * Why io_uring can't be set up on this machine.
  *

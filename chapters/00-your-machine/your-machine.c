@@ -537,7 +537,8 @@ static int check(const char *path, char line[TEXT])
         err(1, "making room for what %s says", path);
     pid_t child = fork();
     if (child < 0)
-        err(1, "forking for %s", path);
+        errx(1, "forking for %s: %s%s", path, strerror(errno),
+             why_no_thread(errno));
     if (child == 0) {
         if (dup2(null, STDOUT_FILENO) >= 0 &&
             dup2(messages, STDERR_FILENO) >= 0)

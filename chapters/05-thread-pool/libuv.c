@@ -232,7 +232,8 @@ static void count_switches(void)
 static void gave_up(int number)
 {
     static const char text[] = "05-thread-pool-libuv: libuv has given up: a "
-                               "system call failed, strace will say which\n";
+                               "system call failed, strace will say which. "
+                               "If it is clone(2), see ulimit -u\n";
 
     (void)number;
     ssize_t n = write(STDERR_FILENO, text, sizeof(text) - 1);

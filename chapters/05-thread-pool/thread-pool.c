@@ -21,6 +21,7 @@
 #include "args.h"
 #include "blocks.h"
 #include "timeline.h"
+#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -28,6 +29,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -80,8 +82,7 @@ __attribute__((noreturn)) static void give_up(int error, const char *doing)
     static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
 
     pthread_mutex_lock(&first); /* Never unlocked again. */
-    errno = error;
-    err(1, "%s", doing);
+    errx(1, "%s: %s%s", doing, strerror(error), why_no_thread(error));
 }
 
 /* The pthread functions return the error and leave errno alone. */

@@ -19,6 +19,7 @@
 #include "args.h"
 #include "blocks.h"
 #include "timeline.h"
+#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -217,7 +218,8 @@ static void start_workers(struct job *job)
     for (unsigned w = 0; w < job->workers; w++) {
         pid_t pid = fork();
         if (pid < 0) {
-            warn("forking worker %u", w);
+            warnx("forking worker %u: %s%s", w, strerror(errno),
+                  why_no_thread(errno));
             stop_workers(job);
             exit(1);
         }

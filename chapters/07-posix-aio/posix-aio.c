@@ -23,6 +23,7 @@
 #include "blocks.h"
 #include "scratch.h"
 #include "timeline.h"
+#include "why.h"
 
 #include <aio.h>
 #include <dirent.h>
@@ -170,7 +171,8 @@ static void start_reads(struct aiocb *cbs, const int *fds)
         struct block byte = {.length = 1, .data = &bytes[i]};
         cbs[i] = request_for(fds[i], &byte, 0);
         if (aio_read(&cbs[i])) /* EAGAIN: no memory, or no thread. */
-            err(1, "submitting a read of the pipe");
+            errx(1, "submitting a read of the pipe: %s%s", strerror(errno),
+                 why_no_thread(errno));
     }
 }
 
@@ -252,7 +254,8 @@ static void submit(struct reader *r, unsigned i, int fd)
 
     request->cb = request_for(fd, &r->blocks->block[i], request->done);
     if (aio_read(&request->cb))
-        err(1, "submitting the read of block %u", i);
+        errx(1, "submitting the read of block %u: %s%s", i, strerror(errno),
+             why_no_thread(errno));
 }
 
 /* What is complete? Nobody tells which: each is asked. */

@@ -18,6 +18,7 @@
  * is in the C17 standard, 5.1.2.4 and 7.17.3.
  */
 #include "args.h"
+#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -28,6 +29,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 enum {
@@ -170,9 +172,8 @@ static void step_by_step(struct ring *ring)
 /* The pthread functions return the error and leave errno alone. */
 static void must(int error, const char *doing)
 {
-    errno = error;
     if (error)
-        err(1, "%s", doing);
+        errx(1, "%s: %s%s", doing, strerror(error), why_no_thread(error));
 }
 
 /* The other side has not moved. On another processor it soon will, so look

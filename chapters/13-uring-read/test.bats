@@ -3,6 +3,7 @@
 
 setup() {
     load ../../common/test/helpers
+    load ../../common/test/rings
     needs 13-uring-read
     FILE=$(make_file $((4 << 20)))
 }
@@ -60,6 +61,11 @@ submitted() {
         # Never more in flight than the completion queue can hold.
         assert [ "$(fact 'most in flight')" -le $((2 * entries)) ]
     done
+}
+
+@test "it never waits while it can hand over more" {
+    need_cold
+    hands_over_first 13-uring-read
 }
 
 @test "short reads are finished, with slots to spare and without" {

@@ -64,14 +64,14 @@ static unsigned unsubmitted(const struct ring *ring)
 }
 
 /* Fill entries for the blocks that want bytes, while there is room, then make
-   them all visible with one store to the tail. */
-static void fill(struct reader *r)
+   them all visible with one store to the tail. Returns how many. */
+static unsigned fill(struct reader *r)
 {
     struct ring *ring = &r->ring;
     unsigned tail = atomic_load_explicit(ring->sq_tail, memory_order_relaxed);
-    unsigned room = ring->sq_entries - unsubmitted(ring);
+    unsigned room = ring->sq_entries - unsubmitted(ring), filled = 0;
 
-    for (unsigned i = 0; i < r->blocks->count && room > 0; i++) {
+    for (unsigned i = 0; i < r->blocks->count && filled < room; i++) {
         const struct block *block = &r->blocks->block[i];
         struct request *request = &r->requests[i];
 
@@ -82,7 +82,7 @@ static void fill(struct reader *r)
         if (r->in_flight == ring->cq_entries)
             break;
 
-        unsigned slot = tail & ring->sq_mask;
+        unsigned slot = (tail + filled) & ring->sq_mask;
         ring->sqes[slot] = (struct io_uring_sqe){
             .opcode = IORING_OP_READ,
             .fd = r->blocks->fd,
@@ -92,8 +92,7 @@ static void fill(struct reader *r)
             .user_data = i, /* Comes back in the CQE. */
         };
         ring->sq_array[slot] = slot;
-        tail++;
-        room--;
+        filled++;
 
         if (request->done == 0)
             timeline_submitted(r->timeline, i);
@@ -103,30 +102,37 @@ static void fill(struct reader *r)
 
     /* Release: the kernel, which loads the tail with acquire, sees all the
        stores above once it sees this one. */
-    atomic_store_explicit(ring->sq_tail, tail, memory_order_release);
+    atomic_store_explicit(ring->sq_tail, tail + filled, memory_order_release);
+    return filled;
 }
 
 /* --- Into the kernel ----------------------------------------------------- */
 
 /* io_uring_enter() can submit and wait in one call. Here it does one or the
-   other, so that the timeline can tell them apart. */
-static void submit(struct reader *r)
+   other, so that the timeline can tell them apart. Returns how many entries the
+   kernel took. */
+static unsigned submit(struct reader *r)
 {
     unsigned n = unsubmitted(&r->ring);
+    int taken;
 
+    if (n == 0)
+        return 0;
     timeline_call(r->timeline, CALL_SUBMIT);
-    int taken = ring_enter(&r->ring, n, 0);
+    do /* EINTR: a signal came before an entry was taken. */
+        taken = ring_enter(&r->ring, n, 0);
+    while (taken < 0 && errno == EINTR);
     timeline_return(r->timeline);
 
     /* Fewer than n may be taken; the counters know, and the loop comes back
-       for the others. So it does after EINTR, which means none. */
-    if (taken >= 0 || errno == EINTR)
-        return;
+       for the others. */
+    if (taken >= 0)
+        return (unsigned)taken;
     /* EAGAIN: no memory for a request. EBUSY: completions wait for room in the
        ring. Both pass once something in flight has completed and is reaped.
        With nothing in flight they never would. */
     if ((errno == EAGAIN || errno == EBUSY) && r->in_flight > n)
-        return;
+        return 0;
     err(1, "submitting %u reads", n);
 }
 
@@ -189,12 +195,12 @@ static void read_all(struct reader *r)
     blocks_clear(r->blocks);
     timeline_start(r->timeline);
     while (r->finished < r->blocks->count) {
-        fill(r);
-        if (unsubmitted(&r->ring) > 0)
-            submit(r);
-        /* Wait only when there is nothing to reap, and something to wait for:
-           what was not submitted will never complete. */
-        if (reap(r) == 0 && r->in_flight > unsubmitted(&r->ring))
+        unsigned moved = fill(r); /* Blocks that want bytes: into the SQ. */
+        moved += submit(r);       /* The SQ: to the kernel. */
+        moved += reap(r);         /* The CQ: back to the blocks. */
+        /* Not before all is handed over that the rings have room for: the disk
+           could be at it already. */
+        if (moved == 0)
             wait_for_one(r);
     }
     timeline_stop(r->timeline);

@@ -299,7 +299,7 @@ without_wait() {
     assert_success
     submits=$(calls io_uring_enter | awk '{ split($0, a, ", ")
         if (a[2] > 0) print a[2] }' | paste -sd ' ')
-    assert_equal "$submits" '2 3 3 4 1 1 3 3 3 3 3 2 2 3 3'
+    assert_equal "$submits" '1 2 3 3 4 1 1 3 3 3 3 3 2 2 3 3'
 }
 
 @test "without IORING_OP_RENAMEAT the rename is a system call" {
@@ -328,6 +328,20 @@ the name leads to: the new file, 512 KiB'
         [[ $step != folder ]] || wanted=new
         assert_equal "$(there)" $wanted
     done
+}
+
+@test "where the kernel may make no thread: 77, before anything is shown" {
+    limited 14-uring-link
+    for arguments in '' --check; do
+        # shellcheck disable=SC2086 # a word or none
+        run --separate-stderr "${limited[@]}" "$here/14-uring-link" $arguments
+        assert_equal "$status, '$output'" "77, ''"
+        assert_equal "${stderr_lines[0]}" "14-uring-link: an fsync or a rename in the\
+ ring: the kernel could make no thread for it: the limit of processes and threads is\
+ reached."
+        assert_regex "${stderr_lines[1]}" 'ulimit -u, or pids.max'
+    done
+    rm -r "$here"
 }
 
 @test "enter is made again after EINTR; half a chain is not" {
@@ -365,8 +379,8 @@ the name leads to: the new file, 512 KiB'
 
 @test "nothing is left: done, failed, interrupted" {
     need_strace
-    # Its chains are 14, and there may be calls that wait.
-    for at in mkdir:1 fchmod:1 fchmod:2 io_uring_enter:14; do
+    # Its submits are 15, and there may be calls that wait.
+    for at in mkdir:1 fchmod:1 fchmod:2 io_uring_enter:15; do
         call=${at%:*} nth=${at#*:}
         run -1 strace -o /dev/null -e signal=none \
             -e inject="$call":error=EIO:when="$nth" "$BIN/14-uring-link"

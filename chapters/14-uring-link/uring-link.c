@@ -10,7 +10,7 @@
  * broke was never begun. And for a failure that breaks no chain.
  *
  * Build: cc -Icommon chapters/14-uring-link/uring-link.c \
- *           common/{args,ring,scratch,why}.c \
+ *           common/{args,ring,scratch,why,worker}.c \
  *           -o 14-uring-link
  *
  * Needs: Linux 5.6, for IORING_OP_WRITE; 5.11 to rename through the ring; 6.5
@@ -22,6 +22,7 @@
 #include "ring.h"
 #include "scratch.h"
 #include "why.h"
+#include "worker.h"
 
 #include <err.h>
 #include <errno.h>
@@ -451,7 +452,7 @@ static void replace_a_file(void)
         err(1, "letting signals in again");
     if (bad.what)
         errx(1, "replacing the file: %s: %s", bad.what,
-             bad.res < 0 ? strerror(-bad.res) : "not all of it");
+             bad.res < 0 ? request_error(-bad.res) : "not all of it");
 }
 
 int main(int argc, char **argv)
@@ -463,6 +464,7 @@ int main(int argc, char **argv)
     /* This feature came with the same kernel as IORING_OP_WRITE. */
     if (!(ring.features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_WRITE: it needs Linux 5.6 or later");
+    worker_needed("an fsync or a rename in the ring");
     if (!args.check) {
         memset(content, 'n', sizeof(content));
         if (pipe2(pipe_ends, O_CLOEXEC))

@@ -54,9 +54,12 @@ struct reader {
     unsigned in_flight, finished;
 };
 
-/* Fill entries for the blocks that want bytes, while there is room. */
-static void fill(struct reader *r)
+/* Fill entries for the blocks that want bytes, while there is room. Returns how
+   many. */
+static unsigned fill(struct reader *r)
 {
+    unsigned filled = 0;
+
     for (unsigned i = 0; i < r->blocks->count; i++) {
         const struct block *block = &r->blocks->block[i];
         struct request *request = &r->requests[i];
@@ -83,7 +86,9 @@ static void fill(struct reader *r)
             timeline_submitted(r->timeline, i);
         request->in_flight = true;
         r->in_flight++;
+        filled++;
     }
+    return filled;
 }
 
 /* liburing returns -errno and leaves errno alone: perror() would print whatever
@@ -96,17 +101,25 @@ static void check(int result, const char *what)
     err(1, "%s", what);
 }
 
-static void submit(struct reader *r)
+/* Returns how many entries the kernel took. */
+static unsigned submit(struct reader *r)
 {
+    int taken;
+
+    if (io_uring_sq_ready(&r->ring) == 0)
+        return 0;
     timeline_call(r->timeline, CALL_SUBMIT);
-    int taken = io_uring_submit(&r->ring);
+    do
+        taken = io_uring_submit(&r->ring);
+    while (taken == -EINTR);
     timeline_return(r->timeline);
 
     /* No room in the kernel just now, as in chapter 13. */
     if ((taken == -EAGAIN || taken == -EBUSY) &&
         r->in_flight > io_uring_sq_ready(&r->ring))
-        return;
+        return 0;
     check(taken, "submitting reads");
+    return (unsigned)taken;
 }
 
 static void wait_for_one(struct reader *r)
@@ -162,10 +175,10 @@ static void read_all(struct reader *r)
     blocks_clear(r->blocks);
     timeline_start(r->timeline);
     while (r->finished < r->blocks->count) {
-        fill(r);
-        if (io_uring_sq_ready(&r->ring) > 0)
-            submit(r);
-        if (reap(r) == 0 && r->in_flight > io_uring_sq_ready(&r->ring))
+        unsigned moved = fill(r);
+        moved += submit(r);
+        moved += reap(r);
+        if (moved == 0) /* All is handed over that the rings have room for. */
             wait_for_one(r);
     }
     timeline_stop(r->timeline);

@@ -3,6 +3,7 @@
 
 setup() {
     load ../../common/test/helpers
+    load ../../common/test/rings
     needs 15-liburing-read
     FILE=$(make_file $((4 << 20)))
 }
@@ -55,6 +56,11 @@ submitted() {
         run -0 "$BIN/15-liburing-read" --entries $entries -n 20 "$FILE"
         assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
     done
+}
+
+@test "it never waits while it can hand over more" {
+    need_cold
+    hands_over_first 15-liburing-read
 }
 
 @test "short reads are finished, with slots to spare and without" {

@@ -10,7 +10,7 @@
  * calls each one makes.
  *
  * Build: cc -Icommon chapters/16-liburing-copy/{liburing-copy,demo}.c \
- *           common/{args,blocks,cost,save,scratch,terminal,timeline,why}.c \
+ *           common/{args,blocks,cost,ring,save,scratch,terminal,timeline,why,worker}.c \
  *           -lz -luring -o 16-liburing-copy
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
@@ -23,6 +23,7 @@
 #include "save.h"
 #include "timeline.h"
 #include "why.h"
+#include "worker.h"
 
 #include <err.h>
 #include <errno.h>
@@ -184,9 +185,9 @@ static void complete(struct copy *c, const struct io_uring_cqe *cqe)
     /* A completion does not set errno, but carries its own error, negative. To
        write 0 bytes is an error: else this could go on for ever. */
     if (cqe->res < 0 || (cqe->res == 0 && !reading))
-        err(below_bar(c, cqe->res ? -cqe->res : EIO), "%s %s at byte %jd",
-            reading ? "reading" : "writing", reading ? c->from : c->to,
-            (intmax_t)bucket->at);
+        errx(below_bar(c, 0), "%s %s at byte %jd: %s",
+             reading ? "reading" : "writing", reading ? c->from : c->to,
+             (intmax_t)bucket->at, request_error(cqe->res ? -cqe->res : EIO));
 
     unsigned n = (unsigned)cqe->res;
     if (reading && n > 0) {
@@ -389,6 +390,8 @@ int main(int argc, char **argv)
         uring_refused(-result);
     if (!(ring.features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
+    if (!args.destination)
+        worker_needed("writes beside reads");
     if (args.destination && !args.check)
         copy_file(args.file, args.destination, &ring);
     else if (!args.check)

@@ -140,14 +140,41 @@ END_OF_C
     ring=$(awk '/^(cold|warm|4 KiB)/ {
             for (i = 1; i <= NF; i++) if ($i == "calls") { n += $(i - 1); break }
         } /^read and written/ { n += $(NF - 1) } END { print n }' <<<"$output")
-    # grep, since there are thousands of lines.
+    # grep, since there are thousands of lines. One more asks for a thread.
     assert_equal "$(grep -cE '^[0-9]+ +(io_uring_enter|preadv2)\(' "$STRACE_LOG")" \
-        "$ring"
+        $((ring + 1))
     # The loop reads the sample twice, the ring never with read(2).
     bytes=$(stat -c %s "$BUILD/sample.data")
     sample=$(realpath "$BUILD/sample.data")
     assert_equal "$(grep -cE "^[0-9]+ +read\([0-9]+<$sample>" "$STRACE_LOG")" \
         $((2 * ((bytes + 131071) / 131072 + 1)))
+}
+
+@test "without a thread for the writes: 77 and the way out; a copy fails" {
+    limited 16-liburing-copy
+    for arguments in '' --check; do
+        # shellcheck disable=SC2086 # a word or none
+        run -77 --separate-stderr "${limited[@]}" "$here/16-liburing-copy" $arguments
+        assert_equal "$output" ''
+        assert_equal "${stderr_lines[0]}" "16-liburing-copy: writes beside reads: the\
+ kernel could make no thread for it: the limit of processes and threads is reached."
+        assert_regex "${stderr_lines[1]}" 'ulimit -u, or pids.max'
+    done
+    cp "$SRC" "$here/src"
+    mkdir -m 1777 "$here/to"
+    run --separate-stderr "${limited[@]}" "$here/16-liburing-copy" "$here/src" \
+        "$here/to/dst"
+    left=$(ls -A "$here/to")
+    same=$(cmp "$here/src" "$here/to/dst" && echo same) || :
+    rm -r "$here"
+    # Not every file system needs one: those with FOP_BUFFER_WASYNC do not.
+    if ((status == 0)); then
+        assert_equal "$same" same
+    else
+        assert_equal "$status, left: $left" '1, left: '
+        assert_regex "${stderr_lines[0]}" 'dst at byte 0: the kernel could make no'
+        assert_regex "${stderr_lines[1]}" 'ulimit -u, or pids.max'
+    fi
 }
 
 # --- The same bytes -------------------------------------------------------------

@@ -478,11 +478,17 @@ static void enter(bool wait)
     traps.overflows += io_uring_cq_has_overflow(&ring);
     int result = COUNTED(io_uring_submit_and_wait(&ring, wait ? 1 : 0));
 
-    /* No room in the kernel just now: completions make some. */
-    if (result == -EINTR || ((result == -EAGAIN || result == -EBUSY) &&
-                             in_flight > io_uring_sq_ready(&ring)))
-        return;
-    check(result, "submitting and waiting");
+    /* No room in the kernel just now. After an error the call has not waited,
+       and to make it again at once would be a loop that never sleeps. A completion
+       makes room; or others do, elsewhere, and then none tells. */
+    if ((result == -EAGAIN || result == -EBUSY) &&
+        in_flight > io_uring_sq_ready(&ring)) {
+        struct io_uring_cqe *cqe;
+        calls += io_uring_cq_ready(&ring) == 0;
+        result = io_uring_wait_cqe_timeout(&ring, &cqe, &moment);
+    }
+    if (result != -EINTR && result != -ETIME)
+        check(result, "submitting and waiting");
 }
 
 static void reap(void)

@@ -6,6 +6,7 @@
 setup() {
     load ../../common/test/helpers
     load ../../common/test/server
+    load ../../common/test/rings
     needs 17-liburing-server
     SERVE=("$BIN/17-liburing-server" --serve 0)
     CLIENT_FUNCTIONS+=(resident at_once trickle)
@@ -394,6 +395,25 @@ END
     assert_equal "$(fact lost)" 0
     # Every 10 ms, and not over and over.
     assert [ "$(fact 'system calls')" -lt $((100 + ($(now) - began) / 10)) ]
+}
+
+# No memory in the kernel for another request, for fifty turns. Nothing that is in
+# flight need complete meanwhile: a client's message must not have to wait for
+# another client.
+@test "while the kernel takes no request it sleeps, and then serves again" {
+    for error in 11 16; do
+        with_rings "$BIN/17-liburing-server" --check
+        assert_success
+        from=$(($(grep -c ^submit "$RINGS_LOG") + 10))
+        rm "$RINGS_LOG"
+        server_start env LD_LIBRARY_PATH="$BUILD" LD_PRELOAD=librings.so \
+            ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" \
+            RINGS_LOG="$RINGS_LOG" RINGS_REFUSE="$error $from 50" "${SERVE[@]}"
+        client in_sequence 20
+        server_stop
+        assert_equal "$(fact messages), $(fact lost) lost" '20, 0 lost'
+        assert_equal "$(spins)" 'none of 50'
+    done
 }
 
 # --- System calls -------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include "reader.h"
 
 #include "blocks.h"
+#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -31,6 +32,8 @@ bool reader_open(struct reader *r, char why[WHY])
     bool set_up = result == 0;
     if (result == -EINVAL && r->knobs & DEFER_TASKRUN)
         hint = "; it needs Linux 6.1";
+    if (result == -EAGAIN && r->knobs & SQPOLL)
+        hint = "; see ulimit -u, and pids.max of the cgroup";
 
     /* Before, the poller is no thread of ours, nor its time in our bill. */
     if (result == 0 && r->knobs & SQPOLL &&
@@ -83,17 +86,20 @@ static void queue(struct reader *r, unsigned i)
 
 /* --- Into the kernel, or not ---------------------------------------------- */
 
-/* After EINTR the loop comes back, and after EAGAIN and EBUSY if something is in
-   flight whose end makes room: chapter 13. */
-static void check(const struct reader *r, int result, const char *what)
+static void check(int result, const char *what)
 {
-    if (result >= 0 || result == -EINTR)
-        return;
-    if ((result == -EAGAIN || result == -EBUSY) &&
-        r->in_flight > io_uring_sq_ready(&r->ring))
+    if (result >= 0 || result == -EINTR) /* The loop comes back. */
         return;
     errno = -result;
     err(1, "%s", what);
+}
+
+/* Did a submit fail for want of room, and is something in flight whose end makes
+   some (chapter 13)? Then wait for that: after an error no call has waited. */
+static bool short_of_room(const struct reader *r, int result)
+{
+    return (result == -EAGAIN || result == -EBUSY) &&
+           r->in_flight > io_uring_sq_ready(&r->ring);
 }
 
 /* What io_uring_submit() does where there is a poller, by hand. We publish, then
@@ -117,7 +123,7 @@ static void enter(struct reader *r, unsigned wait_for, unsigned flags)
     unsigned fd = (unsigned)r->ring.ring_fd;
 
     r->calls++;
-    check(r, io_uring_enter(fd, 0, wait_for, flags, NULL),
+    check(io_uring_enter(fd, 0, wait_for, flags, NULL),
           "waking the poller, or waiting for it");
 }
 
@@ -140,20 +146,23 @@ static void leave_to_poller(struct reader *r)
 static void submit_drawn(struct reader *r)
 {
     struct io_uring_cqe *cqe;
+    bool refused = false;
 
     if (io_uring_sq_ready(&r->ring) > 0) {
         timeline_call(r->timeline, CALL_SUBMIT);
         int taken = io_uring_submit(&r->ring);
         timeline_return(r->timeline);
-        check(r, taken, "submitting reads");
+        refused = short_of_room(r, taken);
+        if (!refused)
+            check(taken, "submitting reads");
     }
-    /* What has not been submitted will never complete: chapter 13. */
+    /* Not while there is something to hand over: chapter 13. */
     if (io_uring_cq_ready(&r->ring) == 0 &&
-        r->in_flight > io_uring_sq_ready(&r->ring)) {
+        (refused || io_uring_sq_ready(&r->ring) == 0)) {
         timeline_call(r->timeline, CALL_WAIT);
         int result = io_uring_wait_cqe(&r->ring, &cqe);
         timeline_return(r->timeline);
-        check(r, result, "waiting for a read");
+        check(result, "waiting for a read");
     }
 }
 
@@ -165,9 +174,14 @@ static void submit(struct reader *r)
     } else if (r->knobs & SQPOLL) {
         leave_to_poller(r);
     } else { /* Wait for the whole batch: one call for all of it. */
+        struct io_uring_cqe *cqe;
+        int result = io_uring_submit_and_wait(&r->ring, r->in_flight);
         r->calls++;
-        check(r, io_uring_submit_and_wait(&r->ring, r->in_flight),
-              "submitting reads");
+        if (short_of_room(r, result)) {
+            r->calls += io_uring_cq_ready(&r->ring) == 0;
+            result = io_uring_wait_cqe(&r->ring, &cqe);
+        }
+        check(result, "submitting reads");
     }
 }
 
@@ -195,10 +209,8 @@ static bool arrived(struct reader *r, const struct io_uring_cqe *cqe)
         return r->not_polled = true;
     if (cqe->res == 0)
         errx(1, "reading %s: it ends sooner than its size said", r->path);
-    if (cqe->res < 0 && cqe->res != -EINTR) {
-        errno = -cqe->res;
-        err(1, "reading %s", r->path);
-    }
+    if (cqe->res < 0 && cqe->res != -EINTR)
+        errx(1, "reading %s: %s", r->path, request_error(-cqe->res));
     q->done += cqe->res > 0 ? (size_t)cqe->res : 0;
     if (q->done < q->length) { /* A short read, or none yet: ask again. */
         queue(r, i);

@@ -3,6 +3,7 @@
 
 setup() {
     load ../../common/test/helpers
+    load ../../common/test/rings
     needs 18-liburing-fast
     FILE=$(make_file $((4 << 20)))
     ROWS=('1 at a time' '8 at a time' '32 at a time' '+ registered file'
@@ -157,6 +158,22 @@ need_all() {
         ((wakes == 0)) || return 0
     done
     fail 'never woken in 20 runs'
+}
+
+# A submit with others in flight comes after a signal, or a short read.
+@test "short of room in the kernel, it waits for what is in flight" {
+    refused=0
+    for from in {4..64..4}; do
+        with_rings RINGS_HURRY=1 RINGS_REFUSE="11 $from 3" \
+            "$BIN/18-liburing-fast" --direct --operations 64 --rounds 1 "$FILE"
+        ((status != 77)) || skip "$stderr"
+        # With nothing in flight no room can be hoped for.
+        ((status == 0)) || assert_equal "$stderr" \
+            '18-liburing-fast: submitting reads: Resource temporarily unavailable'
+        assert_regex "$(spins)" '^none of '
+        refused=$((refused + $(spins | grep -o '[0-9]*')))
+    done
+    assert [ $refused -gt 0 ]
 }
 
 # One thread can't have more than a second of processor in a second.

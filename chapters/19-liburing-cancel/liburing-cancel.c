@@ -101,22 +101,27 @@ static void submit(struct scene *s)
         check(io_uring_submit(&s->ring), "submitting requests");
 }
 
+/* Wait for the next CQE, whose it may be. */
+static void take_one(struct scene *s)
+{
+    struct io_uring_cqe *cqe;
+    int result = io_uring_wait_cqe(&s->ring, &cqe);
+
+    check(result, "waiting for a completion");
+    if (result < 0) /* EINTR */
+        return;
+    struct request *whose = &s->requests[io_uring_cqe_get_data64(cqe) - 1];
+    whose->res = cqe->res;
+    whose->completed = true;
+    io_uring_cqe_seen(&s->ring, cqe);
+}
+
 /* Wait for the CQE of this request, and take others that come before it. */
 static int result_of(struct scene *s, const struct request *request)
 {
     submit(s);
-    while (!request->completed) {
-        struct io_uring_cqe *cqe;
-        int result = io_uring_wait_cqe(&s->ring, &cqe);
-
-        check(result, "waiting for a completion");
-        if (result < 0) /* EINTR */
-            continue;
-        struct request *whose = &s->requests[io_uring_cqe_get_data64(cqe) - 1];
-        whose->res = cqe->res;
-        whose->completed = true;
-        io_uring_cqe_seen(&s->ring, cqe);
-    }
+    while (!request->completed)
+        take_one(s);
     return request->res;
 }
 
@@ -310,6 +315,20 @@ static void cancel_too_late(struct scene *s)
     close_both(pipe);
 }
 
+/* The splice has ended before anything arrived. So the poll would wait for ever:
+   call it off. Canceled, though nobody has asked for that: there was no thread. */
+static void no_splice(struct scene *s, int res)
+{
+    if (res != -ECANCELED)
+        errx(1, "splicing from a pipe to a socket: %s",
+             res < 0 ? strerror(-res) : "nothing was moved");
+    result_of(s, start_cancel(s, 2, ""));
+    result_of(s, &s->requests[1]);
+    puts("      missing: a thread of the kernel's for the splice. No more\n"
+         "      threads may be made: see ulimit -u, or pids.max of the\n"
+         "      cgroup (Docker, Podman: --pids-limit)");
+}
+
 /* A splice has no way to wait but to block: a thread of the kernel's does it.
    This one fills the socket, and waits for someone to empty it. Rarely that
    thread, told to stop, has stopped before the kernel looks what to answer:
@@ -336,14 +355,24 @@ static bool cancel_half_done(struct scene *s, bool last)
     /* Something has arrived: so the thread is at it, and stuck. */
     sqe = entry(s);
     io_uring_prep_poll_add(sqe, socket[1], POLLIN);
-    result_of(s, label(s, sqe, "poll, far end of the socket", "POLLIN"));
-    bool running =
-        result_of(s, start_cancel(s, 1, "cancel user_data 1")) != -ENOENT;
-    result_of(s, splice);
-    if (running || last) {
-        report(s);
-        printf("      at the far end: %d, still in the pipe: %d\n",
-               bytes_in(socket[1]), bytes_in(pipe[0]));
+    struct request *arrived =
+        label(s, sqe, "poll, far end of the socket", "POLLIN");
+    submit(s);
+    while (!arrived->completed && !(splice->completed && splice->res <= 0))
+        take_one(s);
+
+    bool running = true;
+    if (arrived->completed) {
+        running =
+            result_of(s, start_cancel(s, 1, "cancel user_data 1")) != -ENOENT;
+        result_of(s, splice);
+        if (running || last) {
+            report(s);
+            printf("      at the far end: %d, still in the pipe: %d\n",
+                   bytes_in(socket[1]), bytes_in(pipe[0]));
+        }
+    } else {
+        no_splice(s, splice->res);
     }
     s->asked = 0;
     close_both(socket);

@@ -3,6 +3,7 @@
 
 setup() {
     load ../../common/test/helpers
+    load ../../common/test/rings
     needs 19-liburing-cancel
 }
 
@@ -155,6 +156,25 @@ by_descriptor() {
         assert_equal "$(perl "$ROOT/common/test/normalize.pl" <<<"$output")" \
             "$right"
     done
+}
+
+# Nothing arrives at the far end then, and who only waits for that waits for ever.
+@test "without a thread for the splice it says so, and shows the rest" {
+    limited 19-liburing-cancel
+    run -0 --separate-stderr "${limited[@]}" "$here/19-liburing-cancel"
+    rm -r "$here"
+    assert_equal "$stderr" ''
+    assert_line "      missing: a thread of the kernel's for the splice. No more"
+    refute_line --partial 'splice, pipe to socket'
+    assert_line --partial 'readers: none'
+    assert_line --partial 'reaped: NOP 5'
+}
+
+@test "a splice that fails for another reason is an error, and no wait for ever" {
+    with_rings RINGS_BREAK=30 "$BIN/19-liburing-cancel" # IORING_OP_SPLICE
+    assert_equal "$status" 1
+    assert_equal "$stderr" \
+        '19-liburing-cancel: splicing from a pipe to a socket: Bad file descriptor'
 }
 
 # A stand-in for older kernels: it takes features away, and adds a flag that no

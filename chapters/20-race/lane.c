@@ -4,6 +4,7 @@
 #include "race.h"
 
 #include "timeline.h"
+#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -92,8 +93,8 @@ void lane_end(struct lane *lane, struct slot *slot, int64_t res)
     const struct course *course = lane->heat->course;
 
     if (res < 0 && res != -EINTR && res != -EAGAIN)
-        err(only_one((int)-res), "%s: reading %s", lane->heat->name,
-            course->path);
+        errx(only_one(0), "%s: reading %s: %s", lane->heat->name, course->path,
+             request_error((int)-res));
     if (res < (int64_t)course->size) { /* Rare. */
         lane->calls += course_read(course, lane->heat->name, slot->offset,
                                    slot->data, res > 0 ? (size_t)res : 0);

@@ -26,7 +26,7 @@ void liburing_queue(struct lane *lane, struct slot *slot);
 /* End the reads that have come, and queue a new one for each. */
 void liburing_reap(struct lane *lane);
 
-/* Exits with a message, but for what passes: then the caller comes back. */
+/* Exits with a message, but after EINTR: then the caller comes back. */
 void liburing_check(const struct lane *lane, int result);
 
 void liburing_run(struct heat *heat);

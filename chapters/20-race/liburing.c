@@ -23,7 +23,9 @@ bool liburing_set_up(struct heat *heat, unsigned flags, const char *needs)
     }
     free(own);
     return heat_refused(heat, "setting up a ring: %s; %s", strerror(-result),
-                        result == -EINVAL ? needs : "chapter 00 tells more");
+                        result == -EINVAL   ? needs
+                        : result == -EAGAIN ? "see ulimit -u, and pids.max"
+                                            : "chapter 00 tells more");
 }
 
 bool liburing_register(struct heat *heat)
@@ -91,12 +93,6 @@ void liburing_reap(struct lane *lane)
 
 void liburing_check(const struct lane *lane, int result)
 {
-    const struct liburing *own = lane->heat->own;
-
-    /* Short of room, but something will come (chapter 13). */
-    if ((result == -EAGAIN || result == -EBUSY) &&
-        lane->in_flight > io_uring_sq_ready(&own->ring))
-        return;
     if (result >= 0 || result == -EINTR)
         return;
     errno = -result;
@@ -107,6 +103,7 @@ void liburing_run(struct heat *heat)
 {
     struct liburing *own = heat->own;
     struct lane *lane = &heat->lanes[0];
+    struct io_uring_cqe *cqe;
 
     lane_look(lane);
     for (unsigned i = 0; i < heat->course->depth; i++)
@@ -114,6 +111,13 @@ void liburing_run(struct heat *heat)
     while (lane->in_flight > 0) {
         int result = io_uring_submit_and_wait(&own->ring, 1);
         lane->calls++;
+        /* Short of room: what is in flight makes some (chapter 13). After an
+           error the call has not waited. */
+        if ((result == -EAGAIN || result == -EBUSY) &&
+            lane->in_flight > io_uring_sq_ready(&own->ring)) {
+            lane->calls += io_uring_cq_ready(&own->ring) == 0;
+            result = io_uring_wait_cqe(&own->ring, &cqe);
+        }
         liburing_check(lane, result);
         lane_look(lane);
         liburing_reap(lane);

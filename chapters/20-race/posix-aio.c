@@ -3,6 +3,8 @@
 #define _GNU_SOURCE /* aio_init() */
 #include "race.h"
 
+#include "why.h"
+
 #include <aio.h>
 #include <err.h>
 #include <errno.h>
@@ -66,8 +68,9 @@ static void submit(struct lane *lane, unsigned i)
     cb->aio_nbytes = heat->course->size;
     cb->aio_offset = heat->slots[i].offset;
     cb->aio_sigevent.sigev_notify = SIGEV_NONE;
-    if (aio_read(cb))
-        err(1, "posix-aio: submitting a read");
+    if (aio_read(cb)) /* Without any thread it is EAGAIN. */
+        errx(1, "posix-aio: submitting a read: %s%s", strerror(errno),
+             why_no_thread(errno));
     lane->calls++; /* The pread() of glibc's thread. */
     r->list[i] = cb;
     if (r->submitted++ % ((heat->course->depth + 1) / 2) == 0)

@@ -3,6 +3,7 @@
 
 setup() {
     load ../../common/test/helpers
+    load ../../common/test/rings
     needs 20-race
     FILE=$(make_file $((4 << 20))) # 1024 blocks
     ENGINES=(read advise threads posix-aio io-submit uring liburing
@@ -263,6 +264,12 @@ END_OF_C
                 "$BIN/20-race" --seconds 60 --csv --rounds 1 --engines $engine "$FILE"
             assert_equal "$(cell $engine reads)" 1024
         done
+        # Three submits of twenty are refused. Each waits before the next.
+        with_rings RINGS_REFUSE='11 5 3 20' "$BIN/20-race" --seconds 60 --csv \
+            --rounds 1 --depth 4 --batch 1 --engines $engine "$FILE"
+        assert_success
+        assert_equal "$(cell $engine reads)" 1024
+        assert_regex "$(spins)" '^none of [1-9]'
         # With nothing in flight nothing would ever come.
         run -1 --separate-stderr strace -f -o /dev/null \
             -e inject=io_uring_enter:error=EAGAIN:when=1 \

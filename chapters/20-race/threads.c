@@ -91,8 +91,9 @@ static bool threads_open(struct heat *heat)
         if (error) {
             pthread_attr_destroy(&small);
             threads_close(heat);
-            return heat_refused(heat, "starting a thread: %s; see ulimit -u",
-                                strerror(error));
+            return heat_refused(
+                heat, "starting a thread: %s; see ulimit -u, and pids.max",
+                strerror(error));
         }
         pool->threads++;
     }

@@ -64,13 +64,15 @@ static void enter(struct lane *lane, const struct ring *ring)
     int taken = ring_enter(ring, unsubmitted(ring), 1);
 
     lane->calls++;
-    if (taken >= 0 || errno == EINTR)
-        return;
-    /* Short of room: what is in flight makes some (chapter 13). */
-    if ((errno == EAGAIN || errno == EBUSY) &&
-        lane->in_flight > unsubmitted(ring))
-        return;
-    err(1, "uring: submitting reads");
+    /* Short of room: what is in flight makes some (chapter 13). After an error
+       the call has not waited. */
+    if (taken < 0 && (errno == EAGAIN || errno == EBUSY) &&
+        lane->in_flight > unsubmitted(ring)) {
+        taken = ring_enter(ring, 0, 1);
+        lane->calls++;
+    }
+    if (taken < 0 && errno != EINTR)
+        err(1, "uring: submitting reads");
 }
 
 static void reap(struct lane *lane, struct ring *ring)

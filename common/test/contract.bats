@@ -360,6 +360,40 @@ fails_onto() {
     no_problems
 }
 
+# --- No thread to be had ------------------------------------------------------------
+
+# tells_of_limit PROGRAM [ARGUMENTS]: on a limit that it can't do without, is the
+# way out told? And "canceled" is no reason, where nobody has canceled.
+tells_of_limit() {
+    CALLED="$* without a thread" OUT=$here/out ERR=$here/err status=0
+    less_work "$1"
+    "${limited[@]}" "$here/$1" "${less[@]}" "${@:2}" >"$OUT" 2>"$ERR" </dev/null ||
+        status=$?
+    ended_well || return 0
+    ((status == 0 || status == 1 || status == 77)) ||
+        problem "$CALLED: status $status"
+    ((status == 0)) || grep -q 'ulimit -u' "$ERR" ||
+        problem "$CALLED: says '$(cat "$ERR")'"
+    ! grep -qi canceled "$ERR" || problem "$CALLED: says '$(cat "$ERR")'"
+}
+
+@test "where no thread may be made, that is told, with the way out" {
+    file=$(make_file $((4 << 20)))
+    for program in $(programs); do
+        shown_here "$program" || continue
+        limited "$program"
+        arguments=()
+        if takes "$program" '[FILE]'; then
+            cp "$file" "$here/file"
+            chmod a+r "$here/file"
+            arguments=("$here/file")
+        fi
+        tells_of_limit "$program" "${arguments[@]}"
+        rm -r "$here"
+    done
+    no_problems
+}
+
 # --- The trace --------------------------------------------------------------------
 
 @test "the trace is JSON, has the mode of a new file, and leaves nothing else" {

@@ -116,6 +116,34 @@ built_with() {
         2>/dev/null
 }
 
+# limited PROGRAM: set $limited to a command that runs one where no process and no
+# thread more may be made, and $here to a folder in which it may read and write,
+# for the test to remove. The limit does not hold for root (setrlimit(2)). So root
+# takes on a number that nobody else has, and that one must reach the program, a
+# copy of it and the folder.
+limited() {
+    here=$(mktemp -d /tmp/in-circles.XXXXXX)
+    chmod 1777 "$here"
+    cp "$BIN/$1" "$here"
+    local other=$((2000000 + BASHPID)) become=()
+    ((EUID != 0)) ||
+        become=(setpriv "--reuid=$other" "--regid=$other" --clear-groups)
+    # LeakSanitizer makes a thread at the end.
+    # shellcheck disable=SC2016 # for that shell
+    limited=(env TMPDIR="$here" ASAN_OPTIONS="${ASAN_OPTIONS:-}:detect_leaks=0"
+        timeout --kill-after=5 60 bash -c 'ulimit -u 1; exec "$@"' bash
+        "${become[@]}")
+    local why=''
+    if ! "${limited[@]}" "$here/$1" --help >/dev/null 2>"$here/why"; then
+        why="another user can't be made to run it: $(one_line "$(<"$here/why")")"
+    elif ! "${limited[@]}" perl -e 'exit defined fork'; then
+        why='a limit of processes does not hold here'
+    fi
+    [[ $why ]] || return 0
+    rm -r "$here"
+    skip "$why"
+}
+
 # --- Evidence from strace -----------------------------------------------------
 
 # strace_calls CALLS PROGRAM [ARGUMENTS]: run it under strace, which writes
