@@ -531,14 +531,14 @@ static void show(struct scene *s)
         puts("\nCalling off too late");
         cancel_too_late(s);
         /* And this one with IORING_OP_SPLICE. */
-        int tries = 1;
-        if (!(s->ring.features & IORING_FEAT_FAST_POLL))
-            puts("      missing: IORING_OP_SPLICE: it needs Linux 5.7");
-        else
+        if (s->ring.features & IORING_FEAT_FAST_POLL) {
+            int tries = 1;
             while (!cancel_half_done(s, tries == 20) && tries < 20)
                 tries++;
-        if (tries > 1)
             printf("      tries: %d\n", tries);
+        } else {
+            puts("      missing: IORING_OP_SPLICE: it needs Linux 5.7");
+        }
         puts("\nWhose buffer is it?");
         owners(s);
         puts("\nClosing a ring with work in flight");

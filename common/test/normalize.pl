@@ -80,7 +80,7 @@ sub normalize {
         s/^( *at the far end: )\d+(, still in the pipe: )\d+$/$1N$2N/mg;
 
         # Rarely it has stopped before the kernel has looked: once more, then.
-        s/^ *tries: \d+\n//mg;
+        s/^( *tries: )\d+$/$1N/mg;
 
         # Completions that come together are taken together.
         s/^((?:cold|warm) +N ms +)\d+( calls)/$1N$2/mg;
