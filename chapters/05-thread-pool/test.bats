@@ -45,6 +45,20 @@ reads_at_once() {
         END { print "$most\n"; }' "$STRACE_LOG"
 }
 
+# wake_ups: how many waits of the main thread returned with the eventfd. The
+# program stored its number with it. strace writes that as {u32=6, u64=6}, or as
+# 0x7ffd00000006 where only the lower half has been set: the number is in that.
+wake_ups() {
+    MAIN=$(main_thread) perl -ne '
+        next if !s/^$ENV{MAIN} +//;
+        $eventfd = $1 if /^eventfd2\(.* = (\d+)/;
+        next if !/^(?:<\.\.\. )?epoll_p?wait\b/;
+        for (/ data=(?:\{u32=)?(\w+)/g) {
+            $n++ if ((/^0x/ ? hex : $_) & 0xffffffff) == $eventfd;
+        }
+        END { print $n + 0, "\n"; }' "$STRACE_LOG"
+}
+
 # --- What both pools do ---------------------------------------------------------
 
 @test "the same bytes as 01, by four threads beside the main one" {
@@ -100,18 +114,25 @@ reads_at_once() {
 @test "a result comes with a wake-up through the eventfd" {
     need_strace
     for program in "${POOLS[@]}"; do
-        strace_calls execve,eventfd2,read,write,epoll_ctl "$BIN/$program" "$FILE"
+        strace_calls execve,eventfd2,read,write,epoll_ctl,?epoll_wait,epoll_pwait \
+            "$BIN/$program" "$FILE"
         assert_success
         assert_equal "$(by_main eventfd2 EFD_NONBLOCK)" 1
         # (A newer libuv hands this to io_uring.)
         [[ $program == *-libuv ]] ||
             assert_equal "$(by_main epoll_ctl EPOLL_CTL_ADD '[eventfd]')" 1
-        # The threads write to it, and the main thread reads; a read can take
-        # more than one. (libuv writes only when nobody else has just done so.)
-        assert [ "$(count_calls write '[eventfd]>')" -gt 0 ]
+        # The threads write to it, and the main thread's wait returns with it;
+        # one return can be for several writes. (libuv writes only when nobody
+        # else has just done so.)
+        writes=$(count_calls write '[eventfd]>')
+        assert [ "$writes" -gt 0 ]
         assert_equal "$(by_main write '[eventfd]>')" 0
-        assert [ "$(by_main read '[eventfd]>')" -gt 0 ]
-        assert [ "$(by_main read '[eventfd]>')" -le 18 ]
+        assert [ "$(wake_ups)" -gt 0 ]
+        assert [ "$(wake_ups)" -le "$writes" ]
+        # Ours then reads it. So does libuv before 1.53, which has since asked
+        # epoll for edges: it is told of each write once, and need not read.
+        [[ $program == *-libuv ]] ||
+            assert_equal "$(by_main read '[eventfd]>')" "$(wake_ups)"
     done
 }
 

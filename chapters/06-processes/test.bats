@@ -169,8 +169,10 @@ order_of() {
 start() {
     STRACE_LOG=$BATS_TEST_TMPDIR/strace.log ERR=$BATS_TEST_TMPDIR/err
     : >"$STRACE_LOG"
-    timeout --verbose --kill-after=5 60 strace -f -y -o "$STRACE_LOG" \
-        -e signal=none -e trace="$1,/clone.*,wait4,kill,pread64,execve" \
+    # What bash starts with & ignores Ctrl-C.
+    timeout --verbose --kill-after=5 60 env --default-signal strace -f -y \
+        -o "$STRACE_LOG" -e signal=none \
+        -e trace="$1,/clone.*,wait4,kill,pread64,execve" \
         -e inject="$1:$2:when=1" "$BIN/06-processes" "$FILE" \
         >"$BATS_TEST_TMPDIR/out" 2>"$ERR" 3>&- &
     tracer=$!
