@@ -350,6 +350,29 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     assert_output --partial '03-broken'
 }
 
+# --- A clone ---------------------------------------------------------------------
+
+# Git for Windows is set up to put a CR at the end of each line, and such a clone
+# is then used in WSL. The files are those of the work tree, committed or not.
+@test "a clone made with core.autocrlf=true has no CR in it, and runs" {
+    command -v git >/dev/null || skip 'git is not installed'
+    git -C "$ROOT" rev-parse --is-inside-work-tree >/dev/null 2>&1 ||
+        skip "$ROOT is no clone"
+    cd "$BATS_TEST_TMPDIR"
+    git -c init.defaultBranch=main init -q tree
+    git -C "$ROOT" ls-files -z --cached --others --exclude-standard --deduplicate |
+        tar -C "$ROOT" --null --files-from=- --ignore-failed-read -c | tar -C tree -x
+    git -C tree -c core.autocrlf=false add .
+    git -C tree -c user.name=tour -c user.email=tour@localhost commit -qm all
+
+    git -c core.autocrlf=true clone -q tree clone
+    run -1 grep -rlI --exclude-dir=.git $'\r' clone
+    run -0 clone/tour help
+    assert_line --index 0 --partial 'usage: ./tour'
+    run -0 clone/tour list
+    assert_line --regexp '^01  Blocking read +not built yet$'
+}
+
 # --- The walk -----------------------------------------------------------------
 
 @test "without a terminal the walk goes through, whatever the chapters say" {
