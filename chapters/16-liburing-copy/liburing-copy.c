@@ -9,7 +9,8 @@
  * Watch for: which of the two is quicker, cold and warm, and how many system
  * calls each one makes.
  *
- * Build: cc -Icommon chapters/16-liburing-copy/{liburing-copy,demo}.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/16-liburing-copy/{liburing-copy,demo}.c \
  *           common/{args,blocks,cost,save,scratch,terminal,timeline,why}.c \
  *           -lz -luring -o 16-liburing-copy
  *
