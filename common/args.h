@@ -8,6 +8,11 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
+
+/* On a 32-bit machine an off_t of 32 bits is the default still. */
+_Static_assert(sizeof(off_t) == 8,
+               "off_t has 32 bits: compile with -D_FILE_OFFSET_BITS=64");
 
 /** Exit status: this machine can't show the lesson. CTest calls it skipped. */
 #define EXIT_CANNOT_SHOW 77

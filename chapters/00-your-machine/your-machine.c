@@ -8,7 +8,8 @@
  * missing. And how the answers are found: not by comparing version numbers,
  * but by trying.
  *
- * Build: cc -Icommon chapters/00-your-machine/your-machine.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/00-your-machine/your-machine.c \
  *           common/{args,blocks,terminal,why}.c \
  *           -luring -lz -o 00-your-machine
  *

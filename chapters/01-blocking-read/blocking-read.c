@@ -8,7 +8,8 @@
  * one above has ended, and the main lane is blocked from left to right. The
  * warm pass, drawn to the same scale, hardly leaves the left edge.
  *
- * Build: cc -Icommon chapters/01-blocking-read/blocking-read.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/01-blocking-read/blocking-read.c \
  *           common/{args,blocks,save,terminal,timeline}.c \
  *           -lz -o 01-blocking-read
  *

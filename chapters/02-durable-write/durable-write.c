@@ -9,7 +9,8 @@
  * all pages are still to be written; that takes fsync(). And at each step of
  * replacing a file: what is still to be written, and which file has the name?
  *
- * Build: cc -Icommon chapters/02-durable-write/durable-write.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/02-durable-write/durable-write.c \
  *           common/{args,blocks,save,scratch,terminal,timeline}.c \
  *           -lz -o 02-durable-write
  *

@@ -24,7 +24,8 @@ need_counts() {
 # preload: a library that steps between the program and the kernel. It writes
 # a page less than it was given, and knows no cachestat(2).
 preload() {
-    cc -shared -fPIC -x c -o "$BATS_TEST_TMPDIR/stand-in.so" - -ldl <<'END'
+    cc -D_FILE_OFFSET_BITS=64 -shared -fPIC -x c \
+        -o "$BATS_TEST_TMPDIR/stand-in.so" - -ldl <<'END'
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -34,7 +35,7 @@ preload() {
 ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
     ssize_t (*real)(int, const void *, size_t, off_t) =
-        dlsym(RTLD_NEXT, "pwrite");
+        dlsym(RTLD_NEXT, "pwrite64");
     return real(fd, data, bytes > 4096 ? bytes - 4096 : bytes, offset);
 }
 

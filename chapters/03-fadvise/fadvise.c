@@ -8,7 +8,8 @@
  * Watch for: with advice the eight bars overlap, in one thread. But nothing
  * says when the pages are there: the reads find out, and wait if they are not.
  *
- * Build: cc -Icommon chapters/03-fadvise/fadvise.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/03-fadvise/fadvise.c \
  *           common/{args,blocks,save,scratch,terminal,timeline}.c \
  *           -lz -o 03-fadvise
  *

@@ -9,7 +9,8 @@
  * tick is handled in there, though the timer has gone on expiring. And none of
  * the answers says that the pages are not there.
  *
- * Build: cc -Icommon chapters/04-stalled-loop/stalled-loop.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/04-stalled-loop/stalled-loop.c \
  *           common/{args,blocks,save,terminal,timeline}.c \
  *           -lz -o 04-stalled-loop
  *

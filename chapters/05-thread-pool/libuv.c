@@ -7,18 +7,20 @@
  * Watch for: the facts of our own pool, number by number; and
  * UV_THREADPOOL_SIZE=2 in front of the command.
  *
- * Build: cc -Icommon chapters/05-thread-pool/libuv.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/05-thread-pool/libuv.c \
  *           common/{args,blocks,save,terminal,timeline}.c \
  *           -luv -lz -o 05-thread-pool-libuv
  *
  * Needs: libuv 1.x.
  * Manual pages: none; the reference is at https://docs.libuv.org.
  */
-#define _GNU_SOURCE /* pread64() */
+#define _GNU_SOURCE /* pread64(), RTLD_NEXT */
 #include "args.h"
 #include "blocks.h"
 #include "timeline.h"
 
+#include <dlfcn.h>
 #include <err.h>
 #include <errno.h>
 #include <signal.h>
@@ -75,19 +77,22 @@ static void must(int result, const char *doing)
 /* libuv tells when a read has ended, but not when a thread has begun with it.
    So we stand in its way: a function that the program defines comes before the
    one of the same name in a library (ld.so(8) looks there first), and where
-   libuv calls pread64(), it gets here. libc's is the same by the name pread(),
-   as long as nobody compiles this with _FILE_OFFSET_BITS=64. */
+   libuv calls pread64(), it gets here. So do we where we call pread(), which
+   _FILE_OFFSET_BITS=64 has given this name. libc's own is the next of that name:
+   dlsym(3). */
+static ssize_t (*libc_pread64)(int, void *, size_t, off64_t);
+
 ssize_t pread64(int fd, void *data, size_t bytes, off64_t offset)
 {
     if (fd != r.blocks.fd)
-        return pread(fd, data, bytes, (off_t)offset);
+        return libc_pread64(fd, data, bytes, offset);
     size_t at = (size_t)((unsigned char *)data - r.blocks.memory);
     struct request *request = &r.requests[at / r.blocks.size];
 
     atomic_fetch_add(&r.reading, 1);
     if (request->begin == 0) /* Else it is the rest of a short read. */
         request->begin = (int64_t)uv_hrtime();
-    ssize_t n = pread(fd, data, bytes, (off_t)offset);
+    ssize_t n = libc_pread64(fd, data, bytes, offset);
     request->end = (int64_t)uv_hrtime();
     atomic_fetch_sub(&r.reading, 1);
     return n;
@@ -288,6 +293,10 @@ int main(int argc, char **argv)
     if (args.check)
         return 0; /* Where libuv is missing, this is not even built. */
 
+    libc_pread64 =
+        __extension__(__typeof__(libc_pread64)) dlsym(RTLD_NEXT, "pread64");
+    if (!libc_pread64)
+        errx(1, "looking for libc's pread64(): %s", dlerror());
     signal(SIGABRT, gave_up);
     blocks_open(&r.blocks, &args);
     r.requests = calloc(r.blocks.count, sizeof(*r.requests));

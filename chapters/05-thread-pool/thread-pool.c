@@ -9,7 +9,8 @@
  * one read at a time; and ticks that the loop handled during the reads, where
  * the loop of chapter 04 handled none.
  *
- * Build: cc -Icommon chapters/05-thread-pool/thread-pool.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/05-thread-pool/thread-pool.c \
  *           common/{args,blocks,save,terminal,timeline}.c \
  *           -pthread -lz -o 05-thread-pool
  *

@@ -9,7 +9,8 @@
  * Watch for: four bars at a time, and a main thread that only waits. In the
  * table below, what advice alone does: the pages are there before the read.
  *
- * Build: cc -Icommon chapters/06-processes/processes.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/06-processes/processes.c \
  *           common/{args,blocks,save,terminal,timeline}.c \
  *           -lz -o 06-processes
  *

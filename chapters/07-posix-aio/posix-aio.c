@@ -10,7 +10,8 @@
  * of them works, and the staircase of chapter 01 is back. For eight
  * descriptors of the same file, bars lie side by side.
  *
- * Build: cc -Icommon chapters/07-posix-aio/posix-aio.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/07-posix-aio/posix-aio.c \
  *           common/{args,blocks,save,scratch,terminal,timeline}.c \
  *           -lz -o 07-posix-aio
  *

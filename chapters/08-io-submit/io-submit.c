@@ -9,7 +9,8 @@
  * not start them; it did them, asleep eight times over. On a file opened
  * without O_DIRECT, the asynchronous interface isn't.
  *
- * Build: cc -Icommon chapters/08-io-submit/io-submit.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/08-io-submit/io-submit.c \
  *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
  *           -lz -o 08-io-submit
  *
@@ -102,7 +103,7 @@ static void submit(aio_context_t context, struct iocb **iocbs, unsigned n,
 {
     while (n > 0) {
         timeline_call(timeline, CALL_SUBMIT);
-        int taken = io_submit(context, n, iocbs);
+        int taken = io_submit(context, (long)n, iocbs);
         timeline_return(timeline);
 
         /* EAGAIN would mean that the context is full. Ours has room for all
@@ -127,7 +128,7 @@ static unsigned collect(aio_context_t context, long least,
 
     do { /* A signal may end the wait before an event does. */
         timeline_call(timeline, least == 0 ? CALL_LOOK : CALL_WAIT);
-        n = io_getevents(context, least, blocks->count, events,
+        n = io_getevents(context, least, (long)blocks->count, events,
                          least == 0 ? &zero : NULL);
         timeline_return(timeline);
     } while (n < 0 && errno == EINTR);

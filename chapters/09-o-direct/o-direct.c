@@ -9,7 +9,8 @@
  * in the cache afterwards, so the second pass goes to the disk again. And a
  * write that makes the file longer is done in io_submit(2) still.
  *
- * Build: cc -Icommon chapters/09-o-direct/o-direct.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/09-o-direct/o-direct.c \
  *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
  *           -lz -o 09-o-direct
  *
@@ -186,7 +187,7 @@ static void submit(aio_context_t context, struct iocb **iocbs, unsigned n,
 {
     while (n > 0) {
         timeline_call(timeline, CALL_SUBMIT);
-        int taken = io_submit(context, n, iocbs);
+        int taken = io_submit(context, (long)n, iocbs);
         timeline_return(timeline);
 
         /* EAGAIN would mean that the context is full. Ours has room for all
@@ -211,7 +212,7 @@ static unsigned collect(aio_context_t context, long least,
 
     do { /* A signal may end the wait before an event does. */
         timeline_call(timeline, least == 0 ? CALL_LOOK : CALL_WAIT);
-        n = io_getevents(context, least, blocks->count, events,
+        n = io_getevents(context, least, (long)blocks->count, events,
                          least == 0 ? &zero : NULL);
         timeline_return(timeline);
     } while (n < 0 && errno == EINTR);

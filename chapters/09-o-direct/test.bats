@@ -28,7 +28,8 @@ need_on() {
 # TELL=nothing, statx() tells no alignment; with TELL=none it says that there is
 # no O_DIRECT, with TELL=large that memory must be aligned to 8192. fstat() adds SIZE to the size of a file.
 stand_in() {
-    cc -shared -fPIC -o "$BATS_TEST_TMPDIR/libstandin.so" -x c - <<'END'
+    cc -D_FILE_OFFSET_BITS=64 -shared -fPIC \
+        -o "$BATS_TEST_TMPDIR/libstandin.so" -x c - <<'END'
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdlib.h>

@@ -180,7 +180,7 @@ static void submit_due(void)
         }
     }
     while (done < n) {
-        int taken = COUNTED(io_submit(context, n - done, due + done));
+        int taken = COUNTED(io_submit(context, (long)(n - done), due + done));
         if (taken < 0 && works)
             err(1, "submitting poll requests");
         if (taken < 0)

@@ -10,7 +10,8 @@
  * Watch for: a second byte brings no second event. And closing a socket does
  * not close it, while a request is in flight.
  *
- * Build: cc -Icommon chapters/10-io-submit-poll/{io-submit-poll,server}.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/10-io-submit-poll/{io-submit-poll,server}.c \
  *           chapters/10-io-submit-poll/events-{aio,epoll,poll}.c \
  *           common/{args,count,why}.c -o 10-io-submit-poll
  *

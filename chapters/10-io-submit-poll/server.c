@@ -214,7 +214,8 @@ static void stop_ready(struct watch *watch)
 
     if (COUNTED(eventfd_read(watch->fd, &writes)))
         err(1, "reading the eventfd");
-    calls += writes; /* Each handler's eventfd_write() has added one. */
+    /* Each handler's eventfd_write() has added one. */
+    calls += (unsigned long)writes;
     running = false;
 }
 

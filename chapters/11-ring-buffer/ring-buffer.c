@@ -9,7 +9,8 @@
  * happens; the ring is full and empty with head and tail at the same slot, and
  * yet nobody mistakes one for the other.
  *
- * Build: cc -Icommon chapters/11-ring-buffer/ring-buffer.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/11-ring-buffer/ring-buffer.c \
  *           common/args.c \
  *           -pthread -o 11-ring-buffer
  *

@@ -8,7 +8,8 @@
  * Watch for: four counters, two in each ring. Each is written on one side only,
  * and in one round each of them goes up by one.
  *
- * Build: cc -Icommon chapters/12-uring-setup/uring-setup.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/12-uring-setup/uring-setup.c \
  *           common/{args,why}.c \
  *           -o 12-uring-setup
  *

@@ -9,7 +9,8 @@
  * before submit returned" is not eight. It is the same file as in chapter 08,
  * cold and without O_DIRECT, where io_submit(2) had done all eight itself.
  *
- * Build: cc -Icommon chapters/13-uring-read/uring-read.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/13-uring-read/uring-read.c \
  *           common/{args,blocks,ring,save,terminal,timeline,why}.c \
  *           -lz -o 13-uring-read
  *

@@ -247,7 +247,8 @@ without_wait() {
             static long sleeps(void) { struct rusage r;
                 getrusage(RUSAGE_THREAD, &r); return r.ru_nvcsw; }/ or die' \
         "$ROOT/chapters/14-uring-link/uring-link.c" |
-        cc -I"$ROOT/common" -x c - "$ROOT"/common/{args,ring,scratch,why,worker}.c \
+        cc -D_FILE_OFFSET_BITS=64 -I"$ROOT/common" -x c - \
+            "$ROOT"/common/{args,ring,scratch,why,worker}.c \
             -o "$BATS_TEST_TMPDIR/without-wait-$1"
 }
 

@@ -9,7 +9,8 @@
  * that of the entries. For -ECANCELED: what comes behind the place where a chain
  * broke was never begun. And for a failure that breaks no chain.
  *
- * Build: cc -Icommon chapters/14-uring-link/uring-link.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/14-uring-link/uring-link.c \
  *           common/{args,ring,scratch,why,worker}.c \
  *           -o 14-uring-link
  *

@@ -7,7 +7,8 @@
  * Watch for: the timeline and the facts are those of chapter 13; the last line
  * counts what was saved.
  *
- * Build: cc -Icommon chapters/15-liburing-read/liburing-read.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/15-liburing-read/liburing-read.c \
  *           common/{args,blocks,count,save,terminal,timeline,why}.c \
  *           -lz -luring -o 15-liburing-read
  *

@@ -9,8 +9,10 @@
  * Watch for: which of the two is quicker, cold and warm, and how many system
  * calls each one makes.
  *
- * Build: cc -Icommon chapters/16-liburing-copy/{liburing-copy,demo}.c \
- *           common/{args,blocks,cost,ring,save,scratch,terminal,timeline,why,worker}.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/16-liburing-copy/{liburing-copy,demo}.c \
+ *           common/{args,blocks,cost,ring,save,scratch}.c \
+ *           common/{terminal,timeline,why,worker}.c \
  *           -lz -luring -o 16-liburing-copy
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.

@@ -10,7 +10,8 @@
  * Watch for: two submits bring three messages and the end. And one server needs
  * fewer system calls than it echoes messages.
  *
- * Build: cc -Icommon chapters/17-liburing-server/{liburing-server,echo}.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/17-liburing-server/{liburing-server,echo}.c \
  *           chapters/10-io-submit-poll/{server,events-{aio,epoll,poll}}.c \
  *           common/{args,count,save,terminal,timeline,why}.c \
  *           -luring -o 17-liburing-server

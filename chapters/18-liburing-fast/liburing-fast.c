@@ -10,7 +10,8 @@
  *
  * reader.c, beside this file, is the lesson: what each knob changes in the code.
  *
- * Build: cc -Icommon chapters/18-liburing-fast/{liburing-fast,reader}.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/18-liburing-fast/{liburing-fast,reader}.c \
  *           common/{args,blocks,cost,save,terminal,timeline,why}.c \
  *           -lz -luring -o 18-liburing-fast
  *

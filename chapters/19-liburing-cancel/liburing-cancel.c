@@ -8,7 +8,8 @@
  * Watch for: who calls a request off gets two CQEs. What became of the work is
  * said by its own CQE only, and until that has come the buffer is the kernel's.
  *
- * Build: cc -Icommon chapters/19-liburing-cancel/liburing-cancel.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/19-liburing-cancel/liburing-cancel.c \
  *           common/{args,why}.c \
  *           -luring -o 19-liburing-cancel
  *

@@ -275,7 +275,8 @@ beyond() {
             if (poll(&(struct pollfd){.fd = socket[1], .events = POLLIN}, 1, -1) < 0)
                 err(1, "waiting for the splice");
         }' "$1" >"$BATS_TEST_TMPDIR/beyond.c"
-    cc -I"$ROOT/common" -I"$ROOT/chapters/19-liburing-cancel" \
+    cc -D_FILE_OFFSET_BITS=64 -I"$ROOT/common" \
+        -I"$ROOT/chapters/19-liburing-cancel" \
         "$BATS_TEST_TMPDIR/beyond.c" "$ROOT"/common/{args,why}.c -luring \
         -o "$BATS_TEST_TMPDIR/beyond"
     run -0 timeout 60 "$BATS_TEST_TMPDIR/beyond"

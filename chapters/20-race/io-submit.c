@@ -54,8 +54,9 @@ static void submit(struct lane *lane)
     unsigned done = 0;
 
     while (done < context->n_queued) {
-        long taken = syscall(SYS_io_submit, context->id,
-                             context->n_queued - done, context->queued + done);
+        long taken =
+            syscall(SYS_io_submit, context->id,
+                    (long)(context->n_queued - done), context->queued + done);
         lane->calls++;
         if (taken < 0 && errno == EAGAIN &&
             lane->in_flight > context->n_queued - done)

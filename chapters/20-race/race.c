@@ -8,10 +8,11 @@
  * Watch for: which engine is ahead, cold, with --direct, and with --warm, where
  * a plain read() is hard to beat. And what the last two columns cost.
  *
- * The engines are a file each, beside this one. A new one is its file, and a
- * line in the list below.
+ * The engines are a file each, beside this one. A new one is its file, its name
+ * in CMakeLists.txt, and a line in the list below.
  *
- * Build: cc -Icommon chapters/20-race/[a-z]*.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/20-race/[a-z]*.c \
  *           common/{args,blocks,cost,ring,save,scratch,terminal,timeline}.c \
  *           -lz -luring -o 20-race
  *

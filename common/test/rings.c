@@ -153,7 +153,8 @@ int io_uring_wait_cqe_timeout(struct io_uring *ring, struct io_uring_cqe **cqe,
 void *mmap(void *at, size_t bytes, int protection, int flags, int fd,
            off_t offset)
 {
-    void *map = REAL(mmap)(at, bytes, protection, flags, fd, offset);
+    /* _FILE_OFFSET_BITS=64 has given it, and ours, this name. */
+    void *map = REAL(mmap64)(at, bytes, protection, flags, fd, offset);
 
     if (fd == own.fd && fd >= 0 && map != MAP_FAILED) {
         if (offset == IORING_OFF_SQ_RING)

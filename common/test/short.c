@@ -27,19 +27,23 @@ static size_t cut(size_t bytes)
     return bytes > PAGE ? bytes - PAGE : bytes;
 }
 
-/* The function that the program would have called. */
-#define REAL(name) (__extension__(__typeof__(name) *) dlsym(RTLD_NEXT, #name))
+/* The function that the program would have called. Where an off_t is in the play,
+   _FILE_OFFSET_BITS=64 has given it, and ours, a name with a 64. */
+#define REAL_AS(name, as)                                                      \
+    (__extension__(__typeof__(name) *) dlsym(RTLD_NEXT, as))
+#define REAL(name)   REAL_AS(name, #name)
+#define REAL64(name) REAL_AS(name, #name "64")
 
 ssize_t pread(int fd, void *data, size_t bytes, off_t offset)
 {
-    return REAL(pread)(fd, data, cut(bytes), offset);
+    return REAL64(pread)(fd, data, cut(bytes), offset);
 }
 
 /* glibc's threads call no pread() that could be replaced. */
 int aio_read(struct aiocb *request)
 {
     request->aio_nbytes = cut(request->aio_nbytes);
-    return REAL(aio_read)(request);
+    return REAL64(aio_read)(request);
 }
 
 /* The SQEs of a ring that was mapped by hand. Cutting those as well that are
@@ -59,7 +63,7 @@ static void cut_sqes(struct io_uring_sqe *sqe, size_t n)
 void *mmap(void *at, size_t bytes, int protection, int flags, int fd,
            off_t offset)
 {
-    void *map = REAL(mmap)(at, bytes, protection, flags, fd, offset);
+    void *map = REAL64(mmap)(at, bytes, protection, flags, fd, offset);
 
     if (fd >= 0 && offset == (off_t)IORING_OFF_SQES && map != MAP_FAILED) {
         sqes = map;
@@ -82,7 +86,7 @@ long syscall(long number, ...)
         struct iocb **iocbs = (struct iocb **)a[2];
         for (long i = 0; i < a[1]; i++)
             if (iocbs[i]->aio_lio_opcode == IOCB_CMD_PREAD)
-                iocbs[i]->aio_nbytes = cut(iocbs[i]->aio_nbytes);
+                iocbs[i]->aio_nbytes = cut((size_t)iocbs[i]->aio_nbytes);
     }
     if (number == SYS_io_uring_enter && a[1] > 0)
         cut_sqes(sqes, sqes_count);

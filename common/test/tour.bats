@@ -244,6 +244,17 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     [[ -z $stderr ]]
 }
 
+@test "so it does with the chapters' own CMakeLists.txt: nothing is left to do" {
+    "$ROOT/tour" 01 # It may not be built yet.
+    run -0 --separate-stderr "$ROOT/tour" 01
+    assert_line --index 0 --partial '8 blocks of 64 KiB from '
+    [[ -z $stderr ]]
+    cd "$ROOT"
+    cmake --build --preset dev
+    run -0 cmake --build --preset dev -- -n
+    assert_output 'ninja: no work to do.'
+}
+
 @test "a changed source is built again" {
     small_tree "$BATS_TEST_TMPDIR/tree"
     "$BATS_TEST_TMPDIR/tree/tour" 01
@@ -255,6 +266,51 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     run -1 --separate-stderr "$BATS_TEST_TMPDIR/tree/tour" 01
     refute_output
     [[ $stderr == *fine.c:1:*'tour: the build failed'* ]]
+}
+
+@test "a chapter for which CMakeLists.txt has no line: that is what tour says" {
+    small_tree "$BATS_TEST_TMPDIR/tree"
+    cd "$BATS_TEST_TMPDIR/tree"
+    sed -i 's/return 3/return 0/' chapters/03-broken/broken.c
+    mkdir chapters/30-hello
+    cp chapters/01-fine/fine.c chapters/30-hello/hello.c
+    why='tour: there is no line chapter(30-hello) in CMakeLists.txt'
+    for line in 30 'test 30' ''; do
+        # shellcheck disable=SC2086 # the words
+        run -1 --separate-stderr ./tour $line </dev/null
+        [[ $stderr == *"$why"* && $stderr != *'moved or copied'* ]]
+    done
+    [[ $stderr == *'tour: failed: 30-hello' ]] # The walk goes through.
+    run -0 ./tour list
+    assert_line --regexp '^30  hello  '
+    assert_line --partial "  ${why#tour: }"
+
+    # With its line it is built, and what else is wrong with it is CMake's to say.
+    sed -i 's/03-broken)/03-broken 30-hello)/' CMakeLists.txt
+    run -0 ./tour list
+    assert_line --regexp '^30  hello +not built yet$'
+    run -0 --separate-stderr ./tour 30
+    assert_output '01 ran'
+    rm -r build/bin/30-hello chapters/30-hello/hello.c
+    touch CMakeLists.txt
+    run -1 --separate-stderr ./tour 30
+    [[ $stderr == *'hello.c'*'tour: the build failed'* ]]
+}
+
+@test "a tree that was moved or copied: tour does not build the original" {
+    small_tree "$BATS_TEST_TMPDIR/tree"
+    "$BATS_TEST_TMPDIR/tree/tour" 01
+    cp -r "$BATS_TEST_TMPDIR/tree" "$BATS_TEST_TMPDIR/copy"
+    run -1 --separate-stderr "$BATS_TEST_TMPDIR/copy/tour" 01
+    refute_output
+    [[ $stderr == *"tour: build/ was made for $BATS_TEST_TMPDIR/tree."*'remove build/'* ]]
+    rm -r "$BATS_TEST_TMPDIR/copy/build"
+    run -0 "$BATS_TEST_TMPDIR/copy/tour" 01
+
+    # A build that fails for another reason gets no such advice.
+    echo 'not C' >"$BATS_TEST_TMPDIR/copy/chapters/01-fine/fine.c"
+    run -1 --separate-stderr "$BATS_TEST_TMPDIR/copy/tour" 01
+    [[ $stderr == *'tour: the build failed'* && $stderr != *'remove build/'* ]]
 }
 
 @test "a file is found from where you stand, and tour through a link" {
@@ -320,6 +376,29 @@ follow() {
     assert_failure
     assert_output --partial '01-fine'
     assert_output --partial '03-broken'
+}
+
+# --- A clone ---------------------------------------------------------------------
+
+# Git for Windows is set up to put a CR at the end of each line, and such a clone
+# is then used in WSL. The files are those of the work tree, committed or not.
+@test "a clone made with core.autocrlf=true has no CR in it, and runs" {
+    command -v git >/dev/null || skip 'git is not installed'
+    git -C "$ROOT" rev-parse --is-inside-work-tree >/dev/null 2>&1 ||
+        skip "$ROOT is no clone"
+    cd "$BATS_TEST_TMPDIR"
+    git -c init.defaultBranch=main init -q tree
+    git -C "$ROOT" ls-files -z --cached --others --exclude-standard --deduplicate |
+        tar -C "$ROOT" --null --files-from=- --ignore-failed-read -c | tar -C tree -x
+    git -C tree -c core.autocrlf=false add .
+    git -C tree -c user.name=tour -c user.email=tour@localhost commit -qm all
+
+    git -c core.autocrlf=true clone -q tree clone
+    run -1 grep -rlI --exclude-dir=.git $'\r' clone
+    run -0 clone/tour help
+    assert_line --index 0 --partial 'usage: ./tour'
+    run -0 clone/tour list
+    assert_line --regexp '^01  Blocking read +not built yet$'
 }
 
 # --- The walk -----------------------------------------------------------------
