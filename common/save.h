@@ -11,9 +11,10 @@
 
 /**
  * Open a file for writing that becomes `path` with save_commit(), and not
- * before. On an error in between, and on SIGINT, SIGQUIT, SIGTERM or SIGHUP,
- * what is there already under `path` stays as it is and nothing else is left.
- * One file at a time. A `path` that is no regular file (a FIFO, /dev/full) is
+ * before. On an error in between, and on every signal that ends the program but
+ * SIGKILL, what is there already under `path` stays as it is and nothing else is
+ * left: those signals that nobody handles or ignores get a handler. One file at
+ * a time. A `path` that is no regular file (a FIFO, /dev/full) is
  * written to directly; a link is followed, and refused where it leads to
  * nothing; so is the file that stdout goes to. Exits with a message on errors.
  *
