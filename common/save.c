@@ -7,6 +7,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -15,6 +16,7 @@
 static char target[PATH_MAX];    /* What the caller called it, or its link. */
 static char temporary[PATH_MAX]; /* Empty: there is none to be removed. */
 static mode_t mode; /* Of the file that is replaced, or else of a new one. */
+static atomic_bool naming; /* It is just being created. */
 
 static void remove_temporary(void)
 {
@@ -26,9 +28,36 @@ static void remove_temporary(void)
    signal-safety(7). */
 static void remove_and_die(int number)
 {
+    while (naming)
+        ;
     remove_temporary();
     signal(number, SIG_DFL);
     raise(number);
+}
+
+/* Does the signal end a program that has said nothing about it? These don't, or
+   can't be caught. */
+static bool is_deadly(int number)
+{
+    static const int others[] = {SIGCHLD, SIGCONT, SIGURG,  SIGWINCH, SIGTSTP,
+                                 SIGTTIN, SIGTTOU, SIGSTOP, SIGKILL};
+
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+        if (number == others[i])
+            return false;
+    return true;
+}
+
+/* Whoever handles a signal, or ignores it (nohup), keeps that. */
+static void catch_signals(void)
+{
+    struct sigaction action = {.sa_handler = remove_and_die}, before;
+
+    sigfillset(&action.sa_mask);
+    for (int number = 1; number <= SIGRTMAX; number++)
+        if (is_deadly(number) && sigaction(number, &action, &before) == 0 &&
+            before.sa_handler != SIG_DFL)
+            sigaction(number, &before, NULL);
 }
 
 /* A FIFO or a character device (/dev/null) has no old content that we would put
@@ -44,28 +73,24 @@ static int open_directly(void)
 }
 
 /* Sets `temporary` to a new file in the folder, and returns its descriptor. A
-   signal between the file's creation and knowing its name would leave it behind,
-   so the deadly ones wait. Who ignores them (nohup) keeps that. */
+   signal between the file's creation and knowing its name would leave it behind.
+   So all wait; one that comes to another thread, for `naming`. */
 static int create_temporary(const char *path)
 {
-    static const int deadly[] = {SIGINT, SIGQUIT, SIGTERM, SIGHUP};
-    const int n = sizeof(deadly) / sizeof(*deadly);
-    sigset_t block, before;
+    sigset_t all, before;
 
-    sigemptyset(&block);
-    for (int i = 0; i < n; i++)
-        sigaddset(&block, deadly[i]);
-    sigprocmask(SIG_BLOCK, &block, &before);
+    if (atexit(remove_temporary))
+        errx(1, "atexit: no memory");
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, &before);
+    naming = true;
+    catch_signals();
     int fd = mkostemp(strcpy(temporary, path), O_CLOEXEC);
     int error = errno;
     if (fd < 0)
         temporary[0] = '\0';
-    for (int i = 0; i < n; i++)
-        if (signal(deadly[i], remove_and_die) == SIG_IGN)
-            signal(deadly[i], SIG_IGN);
+    naming = false;
     sigprocmask(SIG_SETMASK, &before, NULL);
-    if (atexit(remove_temporary))
-        errx(1, "atexit: no memory");
     errno = error;
     return fd;
 }

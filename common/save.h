@@ -12,12 +12,12 @@
 
 /**
  * Open a file for writing that becomes `path` with save_commit(), and not
- * before. On an error in between, and on SIGINT, SIGQUIT, SIGTERM or SIGHUP,
- * what is there already under `path` stays as it is and nothing else is left.
- * One file at a time. A FIFO or a character device (/dev/full) is written to
- * directly, a block device is refused. A link is followed, and refused where it
- * leads to nothing; so is the file that stdout goes to. Exits with a message on
- * errors.
+ * before. On an error in between, and on every signal that ends the program but
+ * SIGKILL, what is there already under `path` stays as it is and nothing else is
+ * left: those signals that nobody handles or ignores get a handler. One file at
+ * a time. A FIFO or a character device (/dev/full) is written to directly, a
+ * block device is refused. A link is followed, and refused where it leads to
+ * nothing; so is the file that stdout goes to. Exits with a message on errors.
  *
  * @param path  Where the file is to appear.
  * @return the stream to write to; save_commit() closes it.

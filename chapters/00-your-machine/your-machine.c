@@ -36,12 +36,14 @@
 #include <locale.h>
 #include <poll.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
@@ -536,12 +538,14 @@ static int check(const char *path, char line[TEXT])
 
     if (null < 0 || !reader)
         err(1, "making room for what %s says", path);
-    pid_t child = fork();
+    pid_t parent = getpid(), child = fork();
     if (child < 0)
         errx(1, "forking for %s: %s%s", path, strerror(errno),
              why_no_thread(errno));
     if (child == 0) {
-        if (dup2(null, STDOUT_FILENO) >= 0 &&
+        /* When the parent dies, so shall the child: chapter 06. */
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
+            dup2(null, STDOUT_FILENO) >= 0 &&
             dup2(messages, STDERR_FILENO) >= 0)
             execl(path, path, "--check", NULL);
         warn("running it");

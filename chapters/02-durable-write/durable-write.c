@@ -324,15 +324,16 @@ static void make_old_file(int folder_fd, const struct blocks *blocks)
 static void replace_a_file(const struct blocks *blocks)
 {
     static const char heading[] = "pages to write   the name leads to";
-    sigset_t deadly, before;
+    sigset_t all, before;
 
-    /* Ctrl-C waits until the folder is gone again. Nothing waits with SIGKILL:
-       a program that lives on removes at its start what it finds. */
-    sigemptyset(&deadly);
-    sigaddset(&deadly, SIGINT);
-    sigaddset(&deadly, SIGTERM);
-    sigaddset(&deadly, SIGHUP);
-    if (sigprocmask(SIG_BLOCK, &deadly, &before))
+    /* Ctrl-C waits until the folder is gone again, and so does every signal, that
+       of a closed pipe too. None need wait for a reader of our output: what is
+       in the buffer goes out now, and what comes has room in it. Nothing waits
+       with SIGKILL: a program that lives on removes at its start what it finds.
+     */
+    fflush(stdout);
+    sigfillset(&all);
+    if (sigprocmask(SIG_BLOCK, &all, &before))
         err(1, "blocking signals");
     if (atexit(clean_up))
         errx(1, "atexit: no memory");

@@ -330,11 +330,35 @@ broken() {
         run -1 strace -o /dev/null -e signal=none \
             -e inject=$call:error=EIO:when=1 "$BIN/02-durable-write" "$FILE"
         assert_equal "$(ls -A "$TMPDIR")" ''
-        # Ctrl-C, which waits until the replacement is over.
-        run -130 strace -o /dev/null -e signal=none \
-            -e inject=$call:signal=INT:when=1 "$BIN/02-durable-write" "$FILE"
-        assert_equal "$(ls -A "$TMPDIR")" ''
+        # Ctrl-C and Ctrl-\, which wait until the replacement is over.
+        for signal in INT QUIT; do
+            run -$((128 + $(kill -l $signal))) strace -o /dev/null -e signal=none \
+                -e inject=$call:signal=$signal:when=1 "$BIN/02-durable-write" "$FILE"
+            assert_equal "$(ls -A "$TMPDIR")" ''
+        done
     done
+}
+
+# A pipe whose reader goes away after a line: from there on each write() fails.
+@test "nothing is left when nobody reads on, whichever line was the last one" {
+    need_strace
+    set +T
+    command -v stdbuf >/dev/null || skip 'stdbuf is not installed'
+    by_line=(-e trace=write -e signal=none
+        -E LD_PRELOAD="$(stdbuf -oL env | sed -n 's/^LD_PRELOAD=//p')" -E _STDBUF_O=L
+        "$BIN/02-durable-write" "$FILE")
+    run -0 strace -o "$BATS_TEST_TMPDIR/log" "${by_line[@]}"
+    count=$(grep -c '^write(1, ' "$BATS_TEST_TMPDIR/log")
+    assert [ "$count" -gt 50 ]
+    for ((line = 1; line <= count; line++)); do
+        status=0
+        strace -o /dev/null -e inject=write:error=EPIPE:signal=PIPE:when=$line+ \
+            "${by_line[@]}" >/dev/null || status=$?
+        ((status == 128 + 13)) || problem "line $line: status $status"
+        [[ ! $(ls -A "$TMPDIR") ]] || problem "line $line: leaves $(ls -A "$TMPDIR")"
+        find "$TMPDIR" -mindepth 1 -delete
+    done
+    no_problems
 }
 
 @test "--keep leaves the new file, with the mode of the old one" {

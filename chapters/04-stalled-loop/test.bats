@@ -67,7 +67,6 @@ missed() {
  ($MIB MiB), cold: 0 of $pages pages cached"
     assert [ "$(fact 'sleeps in submit')" -gt 0 ]
     assert_line --regexp '^main .*░█+'
-    assert_line --partial '█ waits in submit'
 }
 
 # gap DOT BAR: in the output that comes in, is the row of dots empty above the

@@ -102,7 +102,7 @@ static void connection_ready(struct watch *watch)
     }
     if (n > 0) {
         connection->begin += (size_t)n;
-        counts.bytes += (unsigned long)n;
+        counts.bytes += (uint64_t)n;
     }
     short want = connection->begin == connection->end ? POLLIN : POLLOUT;
     if (want != watch->want)
@@ -284,9 +284,9 @@ void server_run(const struct events *events, unsigned port)
     unsigned long made = calls;
 
     printf("connections: %lu\nlost: %lu\nopen at the end: %lu\npauses: %lu\n"
-           "messages: %lu\nbytes: %lu\nsystem calls: %lu\n",
+           "messages: %lu\nbytes: %ju\nsystem calls: %lu\n",
            counts.connections, counts.lost, closed, counts.pauses,
-           counts.messages, counts.bytes, made);
+           counts.messages, (uintmax_t)counts.bytes, made);
     if (counts.messages > 0)
         printf("system calls for each message: %.2f\n",
                (double)made / (double)counts.messages);

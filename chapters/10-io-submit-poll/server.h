@@ -5,13 +5,15 @@
 #define SERVER_H
 
 #include "events.h"
+#include <stdint.h>
 
 /* What it has done. A message is what one recv() brought. */
 struct counts {
     unsigned long connections; /* Accepted or adopted. */
     unsigned long open;        /* Those that are still there. */
     unsigned long lost;        /* Those that an error has ended. */
-    unsigned long messages, bytes;
+    unsigned long messages;
+    uint64_t bytes;
     unsigned long pauses; /* How often accepting had to wait for a close. */
 };
 extern struct counts counts;

@@ -418,7 +418,8 @@ static void replace_a_file(void)
 {
     sigset_t all, before;
 
-    /* Ctrl-C waits until the folder is gone again. */
+    /* Ctrl-C waits until the folder is gone again, as in chapter 02. */
+    fflush(stdout);
     sigfillset(&all);
     if (sigprocmask(SIG_BLOCK, &all, &before))
         err(1, "blocking signals");

@@ -258,7 +258,7 @@ static void sent(struct connection *c, int res, unsigned flags)
         lose(c);
     if (res <= 0)
         return;
-    counts.bytes += (unsigned long)res;
+    counts.bytes += (uint64_t)res;
     touch(c);
     buffer->begin += (size_t)res; /* A short send: the rest goes next. */
     if (buffer->begin == buffer->end)
@@ -600,12 +600,12 @@ void echo_run(const struct echo_settings *settings, unsigned port)
         warn("closing the signalfd");
 
     printf("connections: %lu\nlost: %lu\nidle: %lu\nopen at the end: %lu\n"
-           "pauses: %lu\nmessages: %lu\nbytes: %lu\n"
+           "pauses: %lu\nmessages: %lu\nbytes: %ju\n"
            "out of buffers: %lu\nmost buffers held: %lu\noverflows: %lu\n"
            "system calls: %lu\n",
            counts.connections, counts.lost, traps.idle, open, counts.pauses,
-           counts.messages, counts.bytes, traps.starved, traps.held_most,
-           traps.overflows, calls);
+           counts.messages, (uintmax_t)counts.bytes, traps.starved,
+           traps.held_most, traps.overflows, calls);
     if (counts.messages > 0)
         printf("system calls for each message: %.2f\n",
                (double)calls / (double)counts.messages);

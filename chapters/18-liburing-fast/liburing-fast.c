@@ -129,7 +129,7 @@ static uint64_t prepare(struct reader *r, off_t *offsets, off_t file_size)
 {
     unsigned short seed[3] = {1, 2, 3}; /* The same reads each time. */
     struct request *q = r->requests;
-    long pages = (long)(file_size / SMALL);
+    off_t pages = file_size / SMALL;
     uint64_t sum = 0;
 
     for (unsigned i = 0; i < operations; i++) {

@@ -7,14 +7,13 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <spawn.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-extern char **environ;
 
 bool tool_exists(const char *name)
 {
@@ -51,21 +50,31 @@ static char *read_all(int fd, const char *name)
     return text;
 }
 
+/* In the child. When the parent dies, so shall the tool: chapter 06. */
+__attribute__((noreturn)) static void become(const char *const arguments[],
+                                             int in, int out, pid_t parent)
+{
+    /* Where our stdin or stdout was closed, `in` or `out` may be that one. */
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL) == 0 && getppid() == parent &&
+        fcntl(in, F_SETFD, 0) == 0 && fcntl(out, F_SETFD, 0) == 0 &&
+        dup2(in, STDIN_FILENO) >= 0 && dup2(out, STDOUT_FILENO) >= 0)
+        execvp(arguments[0], (char *const *)arguments);
+    warn("running %s", arguments[0]);
+    _exit(1); /* Not exit(): stdout's buffer is the parent's to print. */
+}
+
 char *tool_run(const char *const arguments[], int in)
 {
-    posix_spawn_file_actions_t actions;
-    int ends[2], status, error;
-    pid_t child;
+    int ends[2], status;
+    pid_t parent = getpid();
 
     if (pipe2(ends, O_CLOEXEC))
         err(1, "making a pipe");
-    if ((error = posix_spawn_file_actions_init(&actions)) ||
-        (error = posix_spawn_file_actions_adddup2(&actions, in, 0)) ||
-        (error = posix_spawn_file_actions_adddup2(&actions, ends[1], 1)) ||
-        (error = posix_spawnp(&child, arguments[0], &actions, NULL,
-                              (char *const *)arguments, environ)))
-        errx(1, "running %s: %s", arguments[0], strerror(error));
-    posix_spawn_file_actions_destroy(&actions);
+    pid_t child = fork();
+    if (child < 0)
+        err(1, "forking for %s", arguments[0]);
+    if (child == 0)
+        become(arguments, in, ends[1], parent);
     if (close(ends[1]))
         err(1, "closing a pipe");
 
