@@ -95,8 +95,8 @@ in_ring() { echo $(($1 & 0xffffffff)); }
     strace_calls clone,clone3 -e inject=clone,clone3:error=EAGAIN \
         "$BIN/11-ring-buffer"
     assert_failure 1
-    assert_equal "$stderr" "11-ring-buffer: starting the consumer: Resource\
- temporarily unavailable"
+    assert_regex "$stderr" "^11-ring-buffer: starting the consumer: Resource\
+ temporarily unavailable: .*ulimit -u"
 }
 
 # --- Is the order kept? ThreadSanitizer looks, whatever $BUILD is built with -----

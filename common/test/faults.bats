@@ -181,6 +181,8 @@ answers() {
             my ($hangs, $pid) = (0, fork // die "fork: $!\n");
             if (!$pid) {
                 setpgrp(0, 0);
+                # bash lets what it runs in the background ignore these.
+                $SIG{$_} = "DEFAULT" for qw(INT QUIT);
                 open(STDIN, "<", "/dev/null") && open(STDOUT, ">", $out)
                     && open(STDERR, ">", $err) && exec(@command);
                 _exit(127);
@@ -197,6 +199,8 @@ answers() {
             my ($pid, $nth, $injected, $meant) = (undef, 0, 0, 0);
             open(my $file, "<", $log) or die "$log: $!\n";
             while (<$file>) {
+                # A signal has a line of its own, after the call.
+                $injected = $nth if /^(?:(\d+) +)?--- SIG/ && $nth && ($1 // 0) == $pid;
                 # Of a call during which another thread comes to word, the
                 # second line, "<... read resumed>", has the result.
                 my ($by, $name, $rest) = /^(?:(\d+) +)?(?:<... )?(\w+)(?:\(| )(.*)/
@@ -233,10 +237,11 @@ no_half_file() {
 # a program looks or waits differs from run to run, and so do the numbers. $came
 # says which one it came to; 0 is none.
 inject() {
-    local answer
+    local answer shown=none
+    [[ $1 != signal=* ]] || shown=${1#*=}
     echo precious >"$TRACE"
     ask inject "$OUT" "$ERR" "$LOG" "${@:2}" "${small[@]}" \
-        strace "${fast[@]}" -o "$LOG" -e signal=none -e trace="$2" \
+        strace "${fast[@]}" -o "$LOG" -e signal="$shown" -e trace="$2" \
         -e inject="$2:$1:when=$3" "${command[@]}"
     read -r status came number <<<"$answer"
 }

@@ -35,6 +35,8 @@ alone() {
         my $child = fork // die;
         if ($child == 0) {
             close $gone;
+            # bash lets what it runs in the background ignore these.
+            $SIG{$_} = "DEFAULT" for qw(INT QUIT);
             ($stdout eq "closed" ? open(STDOUT, ">&", $writer)
                                  : open(STDOUT, ">", $stdout)) or die;
             close $writer;
