@@ -64,6 +64,10 @@ sub normalize {
         # So are the requests in flight at once, where a submit does not wait.
         s/^(singly (?:.*\n)*?most in flight: )\d+((?:\n.*){4}: fewer than)/$1N$2/mg;
 
+        # How many of the workers get to read at once is up to the scheduler, and
+        # where 06 shows them beside a pool, how many of its threads do.
+        s/^((?:== pool|(?:== )?processes)\b(?:.*\n)*?most in flight: )\d+$/$1N/mg;
+
         # How many of glibc's threads get to work at once is up to the scheduler,
         # how many idle ones it keeps, and how many are done before main goes on.
         # With one descriptor, one at once is a claim.
