@@ -5,8 +5,13 @@
 
 load ../../common/test/helpers
 
+# It asks every program beside it. A few will do, of each kind.
 setup() {
     FILE=$(make_file $((4 * PAGE)))
+    ALL=$BIN BIN=$BATS_TEST_TMPDIR/bin
+    mkdir "$BIN"
+    few=("$ALL"/{00,01,08,12,15,20}-*)
+    ln "${few[@]}" "$BIN" 2>/dev/null || cp "${few[@]}" "$BIN"
     ME=$BIN/00-your-machine
 }
 
@@ -294,6 +299,7 @@ raw_setup() {
     command -v setpriv >/dev/null || skip 'setpriv is not installed'
     # Folders above may keep others out: there is always one that lets them in.
     local as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
+    ME=$ALL/00-your-machine # What is below the scratch folder is closed to others.
     "${as_nobody[@]}" test -x "$ME" -a -r /etc/passwd ||
         skip 'the build tree is closed to others'
     run -0 "${as_nobody[@]}" "$ME" /etc/passwd
@@ -318,7 +324,8 @@ raw_setup() {
 # --- The chapters ---------------------------------------------------------------
 
 @test "each chapter beside it has a line, in order, and says itself what it says" {
-    run -0 "$ME" "$FILE"
+    BIN=$ALL
+    run -0 "$BIN/00-your-machine" "$FILE"
     section Chapters
     assert_equal "$(sed -n 's/^\([0-9][0-9]-[^:]*\):.*/\1/p' <<<"$output")" \
         "$(chapters)"

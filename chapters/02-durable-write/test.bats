@@ -262,6 +262,7 @@ broken() {
     fi
 }
 
+# bats test_tags=deep
 @test "whichever call of the replacement fails: a whole file, and it alone" {
     need_strace
     old_file >"$BATS_TEST_TMPDIR/old"
@@ -340,6 +341,7 @@ broken() {
 }
 
 # A pipe whose reader goes away after a line: from there on each write() fails.
+# bats test_tags=deep
 @test "nothing is left when nobody reads on, whichever line was the last one" {
     need_strace
     set +T

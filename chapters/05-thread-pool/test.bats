@@ -264,6 +264,7 @@ with_tsan() {
         -pthread -lz -o "$BATS_TEST_TMPDIR/tsan"
 }
 
+# bats test_tags=deep
 @test "ThreadSanitizer finds no race; without the mutex it does" {
     source=chapters/05-thread-pool/thread-pool.c
     with_tsan "$source"

@@ -52,6 +52,7 @@ reaped() {
     assert_equal "$stderr" ''
 }
 
+# bats test_tags=deep
 @test "any number of workers and blocks, any distance" {
     for workers in 1 2 64; do
         for distance in 0 1 64; do
@@ -239,6 +240,7 @@ ends() {
 
 # They are held at the call that asks for the signal. When they get on, it will
 # never come, and the way to the blocks is open.
+# bats test_tags=deep
 @test "the parent dies before its workers have asked for the signal: none reads" {
     need_strace
     start prctl delay_enter=2s
@@ -319,6 +321,7 @@ ends() {
 # faults.bats breaks the parent's calls. These are the workers', and those that
 # both make; which one it hits does not matter: told, or the right bytes. (127 is
 # the loader's word.)
+# bats test_tags=deep
 @test "whichever call fails, in whichever process: it is survived, or told" {
     need_strace
     right=$(checksum_of_01) OUT=$BATS_TEST_TMPDIR/out ERR=$BATS_TEST_TMPDIR/err

@@ -221,6 +221,7 @@ same: queued 1'
 # Reads are made to take 20 ms, so the main thread waits for them many times:
 # no other thread calls futex() that often. (Where the call is one that wakes a
 # thread, and it can't really be interrupted, libc aborts.)
+# bats test_tags=deep
 @test "a wait that a signal interrupts is made again" {
     need_strace
     local when

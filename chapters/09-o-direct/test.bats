@@ -152,6 +152,7 @@ job_of() {
     assert [ "$(grep -c '^>' <<<"$output")" -le 16 ]
 }
 
+# bats test_tags=deep
 @test "files of any size are read in multiples, and end where they end" {
     need_strace
     for bytes in 1 511 4097 65537 524287; do

@@ -128,6 +128,7 @@ END
     each echoes_at_once 200
 }
 
+# bats test_tags=deep
 @test "1 MiB through each of 20 connections at once, byte for byte" {
     each echoes_bytes 20 $((1 << 20))
 }

@@ -132,6 +132,7 @@ finds_race() {
     assert_failure 66
 }
 
+# bats test_tags=deep
 @test "ThreadSanitizer: clean with acquire and release, a race with --relaxed" {
     with_tsan "$ROOT/chapters/11-ring-buffer/ring-buffer.c"
     for _ in {1..2}; do
@@ -150,6 +151,7 @@ finds_race() {
     done
 }
 
+# bats test_tags=deep
 @test "ThreadSanitizer: none of the four can be left out" {
     twin=$BATS_TEST_TMPDIR/twin.c
     for weak in 's/= look\((&ring->(head|tail))\)/= atomic_load_explicit($1, memory_order_relaxed)/' \
@@ -206,6 +208,7 @@ verify() {
     assert_equal "$(grep -c '(1 of [0-9]* states)$' <<<"$output")" 2
 }
 
+# bats test_tags=deep
 @test "spin: each of the broken twins is found, by the right assertion" {
     command -v spin >/dev/null || skip 'spin is not installed'
     while read -r twin wrong; do

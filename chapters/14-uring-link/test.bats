@@ -252,6 +252,7 @@ without_wait() {
             -o "$BATS_TEST_TMPDIR/without-wait-$1"
 }
 
+# bats test_tags=deep
 @test "on XFS the submit waits for the disk, but for IOSQE_ASYNC" {
     command -v mkfs.xfs >/dev/null || skip 'mkfs.xfs is not installed'
     unshare -m true || skip 'this user may not mount, or not here'

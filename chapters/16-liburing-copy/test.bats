@@ -486,6 +486,7 @@ device, and would be overwritten"
     assert_equal "$(crc32_of "$image")" "$before"
 }
 
+# bats test_tags=deep
 @test "whichever call fails, the destination is whole, and alone" {
     need_strace
     for call in openat lseek fstat,newfstatat fchmod ftruncate utimensat close \
@@ -541,6 +542,7 @@ device, and would be overwritten"
     assert_regex "$stderr" "writing $DST at byte [0-9]+: No space left on device"
 }
 
+# bats test_tags=deep
 @test "Ctrl-C and its like, wherever they come: whole, and alone" {
     need_strace
     ulimit -c 0 # Ctrl-\ leaves a core file.

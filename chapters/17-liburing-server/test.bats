@@ -168,6 +168,7 @@ resident() {
         "$(sed -n 's/^VmRSS:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$1/status")"
 }
 
+# bats test_tags=deep
 @test "10,000 connections in sequence leave no descriptor and no memory" {
     server_start "${SERVE[@]}"
     run -0 client left_by "$SERVER" 10000
@@ -201,6 +202,7 @@ while_stuck() {
     wait "${pids[@]}" || :
 }
 
+# bats test_tags=deep
 @test "a hundred slow readers do not stop a fast one" {
     server_start "${SERVE[@]}"
     client while_stuck 2>"$BATS_TEST_TMPDIR/err"
@@ -255,6 +257,7 @@ trickle_until_stuck() {
     wait "${slow[@]}" || :
 }
 
+# bats test_tags=deep
 @test "who is silent too long is closed, be it a slow reader, and nobody else" {
     for _ in {1..5}; do
         server_start "${SERVE[@]}" --idle 2
@@ -326,6 +329,7 @@ burst() {
     assert [ "$(fact overflows)" -gt 0 ]
 }
 
+# bats test_tags=deep
 @test "all of it with the smallest rings" {
     small=("${SERVE[@]}" --entries 8 --buffers 1)
     echoes_in_sequence 100 "${small[@]}"

@@ -161,6 +161,7 @@ need_all() {
 }
 
 # A submit with others in flight comes after a signal, or a short read.
+# bats test_tags=deep
 @test "short of room in the kernel, it waits for what is in flight" {
     refused=0
     for from in {4..64..4}; do
@@ -190,6 +191,7 @@ need_all() {
     skip 'the other processors are busy with something else'
 }
 
+# bats test_tags=deep
 @test "a knob that is missing says so in its row; the others are measured" {
     need_strace
     fast --rounds 1

@@ -145,6 +145,7 @@ by_descriptor() {
         'NOP 1 NOP 2 NOP 3 NOP 4 NOP 5'
 }
 
+# bats test_tags=deep
 @test "EINTR: a submit or a wait that a signal cut short is made again" {
     need_strace
     run -0 "$BIN/19-liburing-cancel"

@@ -56,6 +56,7 @@ wait_for_line() {
     assert_line --regexp '^read +1.00 +1.00 +1.00 +1.00 +1.00 +1.00$'
 }
 
+# bats test_tags=deep
 @test "cold: each engine reads each block once, with as many in flight as said" {
     race --csv --rounds 2
     assert_line --index 0 "$(IFS=,; echo "${FIELDS[*]}")"
@@ -92,6 +93,7 @@ wait_for_line() {
 }
 
 # The same reads for all: each block once, and in the order of their numbers.
+# bats test_tags=deep
 @test "strace: the same offsets in the same order, whoever reads" {
     need_strace
     for engine in read threads posix-aio; do
@@ -116,6 +118,7 @@ wait_for_line() {
 }
 
 # The calls are counted where they are made. strace counts them by itself.
+# bats test_tags=deep
 @test "strace: the calls of a heat are those that are printed" {
     need_strace
     for engine in "${ENGINES[@]}"; do
@@ -165,6 +168,7 @@ wait_for_line() {
     done
 }
 
+# bats test_tags=deep
 @test "bytes that are not those of before the race are found, in each engine" {
     for engine in "${ENGINES[@]}"; do
         make_file $((4 << 20)) changed >/dev/null
@@ -189,6 +193,7 @@ wait_for_line() {
     done
 }
 
+# bats test_tags=deep
 @test "short reads are finished, by whoever" {
     need_strace
     strace_short none "$BIN/20-race" --seconds 60 --csv --rounds 1 --size 8192 "$FILE"
@@ -200,6 +205,7 @@ wait_for_line() {
     assert_equal "$(cell read calls_per_read)" 2.0000
 }
 
+# bats test_tags=deep
 @test "interrupted calls are made again" {
     need_strace
     for call in pread64 io_getevents io_uring_enter; do
@@ -252,6 +258,7 @@ END_OF_C
     assert_equal "$stderr" "20-race: threads: reading $FILE: Input/output error"
 }
 
+# bats test_tags=deep
 @test "short of room in the kernel, it waits for what is in flight" {
     need_strace
     need_engine io-submit
@@ -405,6 +412,7 @@ END_OF_C
     skip 'the other processors are busy with something else'
 }
 
+# bats test_tags=deep
 @test "memory does not grow with the file" {
     need_strace
     ! built_with address || skip 'the sanitizer has an allocator of its own'
@@ -470,6 +478,7 @@ END
 
 # --- Others that help ----------------------------------------------------------
 
+# bats test_tags=deep
 @test "--against-fio: each beside fio's, and the ratio" {
     command -v fio >/dev/null || skip 'fio is not installed'
     race --against-fio --rounds 1 --seconds 0.05 --warm
@@ -553,6 +562,7 @@ END
     done
 }
 
+# bats test_tags=deep
 @test "--plot: a picture with all engines, for light and dark" {
     command -v gnuplot >/dev/null || skip 'gnuplot is not installed'
     svg=$BATS_TEST_TMPDIR/plot.svg

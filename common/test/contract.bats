@@ -17,7 +17,7 @@ refuses() {
     ((status == 2)) || problem "$CALLED: status $status, not 2"
     [[ ! -s $OUT ]] || problem "$CALLED: wrong usage, but prints on stdout"
     complains "$1" || problem "$CALLED: does not say what is wrong"
-    grep -q "^usage: $1" "$ERR" || problem "$CALLED: no usage line on stderr"
+    says "usage: $1" || problem "$CALLED: no usage line on stderr"
 }
 
 # fails PROGRAM [ARGUMENTS]: does it say what failed, and exit 1?
@@ -177,6 +177,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
 
 # --- Files of all kinds ---------------------------------------------------------
 
+# bats test_tags=deep
 @test "files of few bytes are read whole, to the last one" {
     # The last one is just under eight blocks of 64 KiB.
     sizes=(1 4095 4096 4097 65536 65537 524287)
@@ -198,6 +199,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
     no_problems
 }
 
+# bats test_tags=deep
 @test "what is no file with blocks in it is refused, not waited for" {
     mkfifo "$BATS_TEST_TMPDIR/fifo"
     mkdir "$BATS_TEST_TMPDIR/folder"
@@ -217,6 +219,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
     no_problems
 }
 
+# bats test_tags=deep
 @test "a block device is refused, to be read and as a trace, and stays as it is" {
     file=$(make_file 300032)
     block_devices "$file"
@@ -245,6 +248,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
     no_problems
 }
 
+# bats test_tags=deep
 @test "a missing file is named, with the reason" {
     for program in $(programs); do
         takes "$program" '[FILE]' && shown_here "$program" || continue
@@ -258,6 +262,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
 }
 
 # That the command does make it: in tour.bats.
+# bats test_tags=deep
 @test "a missing sample is told, with the command that makes it" {
     need_strace
     local way
@@ -280,6 +285,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
     no_problems
 }
 
+# bats test_tags=deep
 @test "a file that we may not read is named, with the reason" {
     file=$(make_file 65536)
     chmod 0 "$file"
@@ -301,6 +307,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
     no_problems
 }
 
+# bats test_tags=deep
 @test "names that look like options, or hold blanks, are names" {
     cp "$(make_file 65536)" "$BATS_TEST_TMPDIR/-n 1"
     right=$(crc32_of "$BATS_TEST_TMPDIR/-n 1")
@@ -314,6 +321,7 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
 
 # --- Output whose lines do not depend on times ------------------------------------
 
+# bats test_tags=deep
 @test "the lines of the output are the same where no time can be told" {
     file=$(make_file $((1 << 20)))
     for program in $(programs); do
@@ -377,6 +385,7 @@ tells_of_limit() {
     ! grep -qi canceled "$ERR" || problem "$CALLED: says '$(cat "$ERR")'"
 }
 
+# bats test_tags=deep
 @test "where no thread may be made, that is told, with the way out" {
     file=$(make_file $((4 << 20)))
     for program in $(programs); do
@@ -396,6 +405,7 @@ tells_of_limit() {
 
 # --- The trace --------------------------------------------------------------------
 
+# bats test_tags=deep
 @test "the trace is JSON, has the mode of a new file, and leaves nothing else" {
     file=$(make_file 65536)
     mkdir "$BATS_TEST_TMPDIR/traces"
@@ -418,6 +428,7 @@ tells_of_limit() {
     no_problems
 }
 
+# bats test_tags=deep
 @test "the trace does not go where the file is that is read" {
     file=$(make_file 65536)
     ln "$file" "$BATS_TEST_TMPDIR/hard-link"
@@ -434,6 +445,7 @@ tells_of_limit() {
     no_problems
 }
 
+# bats test_tags=deep
 @test "a trace that can't be written is an error" {
     file=$(make_file 65536)
     for program in $(programs); do
@@ -446,6 +458,7 @@ tells_of_limit() {
     no_problems
 }
 
+# bats test_tags=deep
 @test "who fails before the trace leaves the old one as it was" {
     trace=$BATS_TEST_TMPDIR/trace.json
     for program in $(programs); do

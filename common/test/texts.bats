@@ -100,6 +100,7 @@ END
     no_problems
 }
 
+# bats test_tags=deep
 @test "the cc line at the top of each source builds it" {
     mkdir "$BATS_TEST_TMPDIR/copy"
     cp -r "$ROOT/common" "$ROOT/chapters" "$BATS_TEST_TMPDIR/copy"

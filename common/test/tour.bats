@@ -67,6 +67,8 @@ foreach(name 01-fine 02-absent 03-broken)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY bin)
   add_test(NAME ${name} COMMAND ${name})
 endforeach()
+add_test(NAME faults COMMAND sh -c [[echo "deep $DEEP only ${ONLY-all}"; exit 3]])
+set_tests_properties(faults PROPERTIES LABELS deep)
 END
 }
 
@@ -268,6 +270,7 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     [[ $stderr == *fine.c:1:*'tour: the build failed'* ]]
 }
 
+# bats test_tags=deep
 @test "a chapter for which CMakeLists.txt has no line: that is what tour says" {
     small_tree "$BATS_TEST_TMPDIR/tree"
     cd "$BATS_TEST_TMPDIR/tree"
@@ -297,6 +300,7 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     [[ $stderr == *'hello.c'*'tour: the build failed'* ]]
 }
 
+# bats test_tags=deep
 @test "a tree that was moved or copied: tour does not build the original" {
     small_tree "$BATS_TEST_TMPDIR/tree"
     "$BATS_TEST_TMPDIR/tree/tour" 01
@@ -331,6 +335,7 @@ follow() {
     assert_line 'checksum: 745d3bcd'
 }
 
+# bats test_tags=deep
 @test "without a sample file a program says what makes it, and that does" {
     local tree=$BATS_TEST_TMPDIR/"a clone"
     mkdir "$tree"
@@ -367,15 +372,23 @@ follow() {
     run -1 "$BATS_TEST_TMPDIR/tree/tour" diff 01 02
 }
 
-@test "test runs one chapter's tests, or all, and fails when they do" {
-    run -0 "$TREE/tour" test 01
-    assert_output --partial 'Test #1: 01-fine'
+@test "test runs what is quick, or all of one chapter, or all, and fails when they do" {
+    run "$TREE/tour" test 01
+    assert_failure
+    assert_line --regexp '01-fine .* Passed'
+    assert_line 'deep 1 only 01'
     refute_output --partial '02-absent'
 
     run "$TREE/tour" test
     assert_failure
     assert_output --partial '01-fine'
     assert_output --partial '03-broken'
+    refute_output --partial 'faults'
+
+    run "$TREE/tour" test --deep
+    assert_failure
+    assert_output --partial '03-broken'
+    assert_line 'deep 1 only all'
 }
 
 # --- A clone ---------------------------------------------------------------------
