@@ -22,23 +22,23 @@
 const char args_no_sample[] = "no sample file yet; " MAKE_SAMPLE " makes it";
 
 enum {
-    SIZE_MOST = 16 << 20,
-    TOTAL_MOST = 1 << 30, /* All the blocks are in memory at once. */
-    KNOBS_MOST = 16,
-    OPTION_HELP = 256, /* Options without a letter start past the letters. */
-    OPTION_TRACE,
-    OPTION_CHECK,
-    OPTION_KNOB
+    MAX_SIZE = 16 << 20,
+    MAX_TOTAL = 1 << 30, /* All the blocks are in memory at once. */
+    MAX_OPTIONS = 16,
+    CODE_HELP = 256, /* Options without a letter start past the letters. */
+    CODE_TRACE,
+    CODE_CHECK,
+    CODE_OWN
 };
 
 /* The option as the usage shows it: "--entries N", "--with WORD", "--relaxed".
    `text` has room for 40 characters. */
-static const char *option_text(const struct knob *knob, char *text)
+static const char *option_text(const struct program_option *option, char *text)
 {
-    bool alone = knob->kind == KNOB_IS_SWITCH;
+    bool alone = option->kind == OPTION_IS_SWITCH;
 
-    snprintf(text, 40, "--%s%s%s", knob->name, alone ? "" : " ",
-             alone ? "" : knob->argument);
+    snprintf(text, 40, "--%s%s%s", option->name, alone ? "" : " ",
+             alone ? "" : option->argument);
     return text;
 }
 
@@ -60,7 +60,7 @@ static void usage_line(FILE *out, const struct program *program)
         column = usage_item(out, column, "-s SIZE");
         column = usage_item(out, column, "--trace FILE");
     }
-    for (const struct knob *k = program->knobs; k && k->name; k++)
+    for (const struct program_option *k = program->options; k && k->name; k++)
         column = usage_item(out, column, option_text(k, text));
     if (program->takes_file)
         usage_item(out, column, "FILE");
@@ -69,20 +69,21 @@ static void usage_line(FILE *out, const struct program *program)
     fputc('\n', out);
 }
 
-static void knob_help(const struct knob *knob)
+static void option_help(const struct program_option *option)
 {
     char text[40];
 
-    printf("  %-14s %s", option_text(knob, text), knob->help);
-    if (knob->kind == KNOB_IS_WORD) {
-        for (unsigned i = 0; knob->words[i]; i++)
-            printf("%s%s", i == 0 ? ": " : ", ", knob->words[i]);
-        printf(" (%s)", knob->words[*knob->value]);
-    } else if (knob->kind != KNOB_IS_TEXT && knob->kind != KNOB_IS_SWITCH) {
-        double unit = knob->kind == KNOB_IS_SECONDS ? 1000 : 1;
-        printf(", %.10g to %.10g", knob->least / unit, knob->most / unit);
-        if (*knob->value >= knob->least && *knob->value <= knob->most)
-            printf(" (%.10g)", *knob->value / unit);
+    printf("  %-14s %s", option_text(option, text), option->help);
+    if (option->kind == OPTION_IS_WORD) {
+        for (unsigned i = 0; option->words[i]; i++)
+            printf("%s%s", i == 0 ? ": " : ", ", option->words[i]);
+        printf(" (%s)", option->words[*option->value]);
+    } else if (option->kind != OPTION_IS_TEXT &&
+               option->kind != OPTION_IS_SWITCH) {
+        double unit = option->kind == OPTION_IS_SECONDS ? 1000 : 1;
+        printf(", %.10g to %.10g", option->min / unit, option->max / unit);
+        if (*option->value >= option->min && *option->value <= option->max)
+            printf(" (%.10g)", *option->value / unit);
     }
     putchar('\n');
 }
@@ -99,8 +100,8 @@ static void help(const struct program *program)
         puts("  -n N           how many blocks, 1 to 256 (8)\n"
              "  -s SIZE        bytes in a block, K and M allowed (64K)\n"
              "  --trace FILE   write the timeline as Chrome trace events");
-    for (const struct knob *k = program->knobs; k && k->name; k++)
-        knob_help(k);
+    for (const struct program_option *k = program->options; k && k->name; k++)
+        option_help(k);
     puts("  --check        only say whether this machine can show it\n"
          "  --help         this text");
     printf("\nexample: %s%s\n", program->name,
@@ -126,7 +127,7 @@ void args_wrong(const struct program *program, const char *what, ...)
    range. strtoul() takes signs and blanks, so the first character is looked
    at before. */
 static size_t number(const struct program *program, const char *option,
-                     const char *text, size_t least, size_t most, bool units)
+                     const char *text, size_t min, size_t max, bool units)
 {
     char *end = (char *)text;
     unsigned long value = 0;
@@ -143,52 +144,64 @@ static size_t number(const struct program *program, const char *option,
 
     if (end == text || *end != '\0')
         args_wrong(program, "%s: '%s' is not a number", option, text);
-    if (errno || value > most >> shift || value << shift < least)
+    if (errno || value > max >> shift || value << shift < min)
         args_wrong(program, "%s: %s is out of range, %zu to %zu", option, text,
-                   least, most);
+                   min, max);
     return value << shift;
 }
 
 /* Seconds, as milliseconds. */
-static unsigned seconds(const struct program *program, const char *option,
-                        const char *text, const struct knob *knob)
+static unsigned seconds(const struct program *program, const char *name,
+                        const char *text, const struct program_option *option)
 {
     char *end;
     double value = strtod(text, &end);
 
     if (end == text || *end != '\0' ||
         strspn(text, "0123456789.") < strlen(text))
-        args_wrong(program, "%s: '%s' is not a number", option, text);
-    if (value * 1000 > knob->most || value * 1000 < knob->least)
-        args_wrong(program, "%s: %s is out of range, %.10g to %.10g", option,
-                   text, knob->least / 1e3, knob->most / 1e3);
+        args_wrong(program, "%s: '%s' is not a number", name, text);
+    if (value * 1000 > option->max || value * 1000 < option->min)
+        args_wrong(program, "%s: %s is out of range, %.10g to %.10g", name,
+                   text, option->min / 1e3, option->max / 1e3);
     return (unsigned)(value * 1000 + 0.5);
 }
 
-/* Give the knob what the command line says; `text` is NULL for a switch. */
-static void turn(const struct program *program, const struct knob *knob,
-                 const char *text)
+/* Which of the words of this option it is. */
+static unsigned word(const struct program *program, const char *name,
+                     const char *text, const struct program_option *option)
 {
-    char option[32];
+    for (unsigned i = 0; option->words[i]; i++)
+        if (strcmp(option->words[i], text) == 0)
+            return i;
+    args_wrong(program, "%s: '%s' is not one of its words; see --help", name,
+               text);
+}
 
-    snprintf(option, sizeof(option), "--%s", knob->name);
-    if (knob->kind == KNOB_IS_SWITCH) {
-        *knob->value = 1;
-    } else if (knob->kind == KNOB_IS_TEXT) {
-        *knob->text = text;
-    } else if (knob->kind == KNOB_IS_SECONDS) {
-        *knob->value = seconds(program, option, text, knob);
-    } else if (knob->kind != KNOB_IS_WORD) {
-        *knob->value = (unsigned)number(program, option, text, knob->least,
-                                        knob->most, knob->kind == KNOB_IS_SIZE);
-    } else {
-        unsigned i = 0;
-        while (knob->words[i] && strcmp(knob->words[i], text) != 0)
-            i++;
-        if (!knob->words[i])
-            args_wrong(program, "%s: '%s' is not one of its words; see --help",
-                       option, text);
-        *knob->value = i;
+/* Give the option what the command line says; `text` is NULL for a switch. */
+static void set(const struct program *program,
+                const struct program_option *option, const char *text)
+{
+    char name[32];
+
+    snprintf(name, sizeof(name), "--%s", option->name);
+    switch (option->kind) {
+    case OPTION_IS_SWITCH:
+        *option->value = 1;
+        break;
+    case OPTION_IS_TEXT:
+        *option->text = text;
+        break;
+    case OPTION_IS_SECONDS:
+        *option->value = seconds(program, name, text, option);
+        break;
+    case OPTION_IS_WORD:
+        *option->value = word(program, name, text, option);
+        break;
+    case OPTION_IS_NUMBER:
+    case OPTION_IS_SIZE:
+        *option->value =
+            (unsigned)number(program, name, text, option->min, option->max,
+                             option->kind == OPTION_IS_SIZE);
     }
 }
 
@@ -208,16 +221,9 @@ static void close_stdout(void)
     _exit(1);
 }
 
-struct args args_parse(int argc, char **argv, const struct program *program)
+/* What the command line can do to the process besides: see args.h. */
+static void prepare(const struct program *program)
 {
-    struct args args = {
-        .file = SAMPLE_FILE, .sample = true, .count = 8, .size = 64 << 10};
-    size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    struct option options[4 + KNOBS_MOST] = {
-        {"help", no_argument, NULL, OPTION_HELP},
-        {"check", no_argument, NULL, OPTION_CHECK}};
-    unsigned known = 2;
-
     /* A locale takes memory: not for a tool that draws nothing. */
     if (!program->copies)
         setlocale(LC_CTYPE, "");
@@ -226,68 +232,113 @@ struct args args_parse(int argc, char **argv, const struct program *program)
     signal(SIGXFSZ, SIG_IGN);
     if (atexit(close_stdout))
         errx(1, "atexit: no memory");
+}
 
+/* All long options, as getopt_long() wants them. */
+static void list_options(const struct program *program, struct option *known)
+{
+    const struct program_option *own = program->options;
+
+    *known++ = (struct option){"help", no_argument, NULL, CODE_HELP};
+    *known++ = (struct option){"check", no_argument, NULL, CODE_CHECK};
     if (program->reads_blocks)
-        options[known++] =
-            (struct option){"trace", required_argument, NULL, OPTION_TRACE};
-    const struct knob *knobs = program->knobs;
-    for (int i = 0; knobs && knobs[i].name && i < KNOBS_MOST; i++)
-        options[known++] = (struct option){
-            knobs[i].name,
-            knobs[i].kind == KNOB_IS_SWITCH ? no_argument : required_argument,
-            NULL, OPTION_KNOB + i};
+        *known++ =
+            (struct option){"trace", required_argument, NULL, CODE_TRACE};
+    for (int i = 0; own && own[i].name && i < MAX_OPTIONS; i++) {
+        bool alone = own[i].kind == OPTION_IS_SWITCH;
+        *known++ = (struct option){own[i].name,
+                                   alone ? no_argument : required_argument,
+                                   NULL, CODE_OWN + i};
+    }
+    *known = (struct option){0};
+}
 
+static void blocks_option(const struct program *program, int letter,
+                          struct args *args)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    if (letter == 'n') {
+        args->count =
+            (unsigned)number(program, "-n", optarg, 1, MAX_BLOCKS, false);
+        return;
+    }
+    args->size = number(program, "-s", optarg, page, MAX_SIZE, true);
+    if (args->size % page)
+        args_wrong(program, "-s: %s is no multiple of the page size, %zu",
+                   optarg, page);
+}
+
+static void take_options(int argc, char **argv, const struct program *program,
+                         struct args *args)
+{
     /* The colon in front makes getopt tell a missing argument from an unknown
        option, and leaves the message to us. */
     const char *letters = program->reads_blocks ? ":n:s:" : ":";
+    struct option known[4 + MAX_OPTIONS];
+
+    list_options(program, known);
     opterr = 0;
-    for (int option;
-         (option = getopt_long(argc, argv, letters, options, NULL)) != -1;) {
-        switch (option) {
+    for (int code;
+         (code = getopt_long(argc, argv, letters, known, NULL)) != -1;) {
+        switch (code) {
         case 'n':
-            args.count =
-                (unsigned)number(program, "-n", optarg, 1, BLOCKS_MOST, false);
-            break;
         case 's':
-            args.size = number(program, "-s", optarg, page, SIZE_MOST, true);
-            if (args.size % page)
-                args_wrong(program,
-                           "-s: %s is no multiple of the page size, %zu",
-                           optarg, page);
+            blocks_option(program, code, args);
             break;
-        case OPTION_TRACE:
-            args.trace = optarg;
+        case CODE_TRACE:
+            args->trace = optarg;
             break;
-        case OPTION_CHECK:
-            args.check = true;
+        case CODE_CHECK:
+            args->check = true;
             break;
-        case OPTION_HELP:
+        case CODE_HELP:
             help(program);
             exit(0);
         case ':':
             args_wrong(program, "%s needs an argument", argv[optind - 1]);
         case '?':
-            if (optopt != 0 && optopt < OPTION_HELP)
+            if (optopt != 0 && optopt < CODE_HELP)
                 args_wrong(program, "unknown option -%c", optopt);
             args_wrong(program, "unknown option %s", argv[optind - 1]);
         default:
-            turn(program, &knobs[option - OPTION_KNOB], optarg);
+            set(program, &program->options[code - CODE_OWN], optarg);
         }
     }
-    if (args.count > TOTAL_MOST / args.size)
-        args_wrong(program, "-n %u times -s %zu is more than 1 GiB", args.count,
-                   args.size);
+}
+
+/* Takes what follows the options: FILE, or SRC and DST. */
+static void take_files(int argc, char **argv, const struct program *program,
+                       struct args *args)
+{
     if (optind < argc && (program->takes_file || program->copies)) {
-        args.file = argv[optind++];
-        args.sample = false;
+        args->file = argv[optind++];
+        args->sample = false;
     }
-    if (program->copies && !args.sample) {
+    if (program->copies && !args->sample) {
         if (optind == argc)
-            args_wrong(program, "where is %s to be copied to?", args.file);
-        args.destination = argv[optind++];
+            args_wrong(program, "where is %s to be copied to?", args->file);
+        args->destination = argv[optind++];
     }
     if (optind < argc)
         args_wrong(program, "too many arguments: %s", argv[optind]);
+}
+
+struct args args_parse(int argc, char **argv, const struct program *program)
+{
+    struct args args = {
+        .file = SAMPLE_FILE, .sample = true, .count = 8, .size = 64 << 10};
+
+    prepare(program);
+    take_options(argc, argv, program, &args);
+    if (args.count > MAX_TOTAL / args.size)
+        args_wrong(program, "-n %u times -s %zu is more than 1 GiB", args.count,
+                   args.size);
+    take_files(argc, argv, program, &args);
+    if (program->ready)
+        program->ready(&args);
+    if (args.check)
+        exit(0);
     return args;
 }
 

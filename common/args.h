@@ -18,92 +18,94 @@ _Static_assert(sizeof(off_t) == 8,
 #define EXIT_CANNOT_SHOW 77
 
 /** The most blocks that -n allows. */
-enum { BLOCKS_MOST = 256 };
+enum { MAX_BLOCKS = 256 };
 
 /** What follows the name of an option. */
-enum knob_kind {
-    KNOB_IS_SWITCH,  /**< Nothing. */
-    KNOB_IS_NUMBER,  /**< A number. */
-    KNOB_IS_SIZE,    /**< Bytes. */
-    KNOB_IS_SECONDS, /**< A time. */
-    KNOB_IS_WORD,    /**< One of several words. */
-    KNOB_IS_TEXT     /**< Any text. */
+enum option_kind {
+    OPTION_IS_SWITCH,  /**< Nothing. */
+    OPTION_IS_NUMBER,  /**< A number. */
+    OPTION_IS_SIZE,    /**< Bytes. */
+    OPTION_IS_SECONDS, /**< A time. */
+    OPTION_IS_WORD,    /**< One of several words. */
+    OPTION_IS_TEXT     /**< Any text. */
 };
 
 /** An option that only one chapter has; made by one of the macros below. */
-struct knob {
+struct program_option {
     const char *name;         /**< The long option, without the dashes. */
     const char *help;         /**< What it sets, a few words. */
-    enum knob_kind kind;      /**< What is to follow it. */
+    enum option_kind kind;    /**< What is to follow it. */
     unsigned *value;          /**< Holds the default, receives what is given. */
-    unsigned least;           /**< The smallest number allowed. */
-    unsigned most;            /**< The largest number allowed. */
+    unsigned min;             /**< The smallest number allowed. */
+    unsigned max;             /**< The largest number allowed. */
     const char *const *words; /**< The words allowed, NULL behind the last. */
     const char **text;        /**< Receives a text; NULL where none is given. */
     const char *argument;     /**< What the text is, for the usage: FILE. */
 };
 
 /** `--NAME N`, a number. A default that is out of range means "not given". */
-#define KNOB_NUMBER(name, help, value, least, most)                            \
+#define OPTION_NUMBER(name, help, value, min, max)                             \
     {                                                                          \
-        name, help, KNOB_IS_NUMBER, value, least, most, NULL, NULL, "N"        \
+        name, help, OPTION_IS_NUMBER, value, min, max, NULL, NULL, "N"         \
     }
 /** `--NAME SIZE`, bytes; K and M may follow. */
-#define KNOB_SIZE(name, help, value, least, most)                              \
+#define OPTION_SIZE(name, help, value, min, max)                               \
     {                                                                          \
-        name, help, KNOB_IS_SIZE, value, least, most, NULL, NULL, "SIZE"       \
+        name, help, OPTION_IS_SIZE, value, min, max, NULL, NULL, "SIZE"        \
     }
-/** `--NAME S`, seconds with three decimals at the most; all three numbers are
+/** `--NAME S`, seconds with three decimals at most; all three numbers are
  *  milliseconds. */
-#define KNOB_SECONDS(name, help, value, least, most)                           \
+#define OPTION_SECONDS(name, help, value, min, max)                            \
     {                                                                          \
-        name, help, KNOB_IS_SECONDS, value, least, most, NULL, NULL, "S"       \
+        name, help, OPTION_IS_SECONDS, value, min, max, NULL, NULL, "S"        \
     }
 /** `--NAME WORD`, one of several; the value is which, from 0. */
-#define KNOB_WORD(name, help, value, words)                                    \
+#define OPTION_WORD(name, help, value, words)                                  \
     {                                                                          \
-        name, help, KNOB_IS_WORD, value, 0, 0, words, NULL, "WORD"             \
+        name, help, OPTION_IS_WORD, value, 0, 0, words, NULL, "WORD"           \
     }
 /** `--NAME ARGUMENT`, any text, which is for the program to understand. */
-#define KNOB_TEXT(name, help, text, argument)                                  \
+#define OPTION_TEXT(name, help, text, argument)                                \
     {                                                                          \
-        name, help, KNOB_IS_TEXT, NULL, 0, 0, NULL, text, argument             \
+        name, help, OPTION_IS_TEXT, NULL, 0, 0, NULL, text, argument           \
     }
 /** `--NAME`, with no argument; the value becomes 1. */
-#define KNOB_SWITCH(name, help, value)                                         \
+#define OPTION_SWITCH(name, help, value)                                       \
     {                                                                          \
-        name, help, KNOB_IS_SWITCH, value, 0, 0, NULL, NULL, NULL              \
+        name, help, OPTION_IS_SWITCH, value, 0, 0, NULL, NULL, NULL            \
     }
-/** Behind the last knob. */
-#define KNOB_END                                                               \
+/** Behind the last option. */
+#define OPTION_END                                                             \
     {                                                                          \
-        NULL, NULL, KNOB_IS_SWITCH, NULL, 0, 0, NULL, NULL, NULL               \
+        NULL, NULL, OPTION_IS_SWITCH, NULL, 0, 0, NULL, NULL, NULL             \
     }
-
-/** What a program says of itself; args_parse() makes the usage from it. */
-struct program {
-    const char *name;         /**< Its chapter's folder: "01-blocking-read". */
-    const char *page;         /**< The folder where `name` is none, else NULL:
-                                   a chapter may have a second program. */
-    const char *does;         /**< What it shows, one sentence. */
-    bool reads_blocks;        /**< Takes -n, -s and --trace. */
-    bool takes_file;          /**< Takes a FILE. */
-    bool copies;              /**< Takes SRC and DST, both or none; draws
-                                   nothing that needs a locale. */
-    const struct knob *knobs; /**< Ends with KNOB_END; may be NULL. */
-};
 
 /** The command line, read. */
 struct args {
     const char *file; /**< The FILE; the sample file when none was given. */
     bool sample;      /**< True when that is the sample file. */
     const char *destination; /**< DST, and then `file` is SRC; or NULL. */
-    unsigned count; /**< -n: how many blocks, 1 to BLOCKS_MOST; 8 by default. */
+    unsigned count; /**< -n: how many blocks, 1 to MAX_BLOCKS; 8 by default. */
     size_t size;    /**< -s: bytes in a block, a multiple of the page size
                          up to 16 MiB; 64 KiB by default. */
     const char *trace; /**< --trace: where to write the timeline, or NULL. */
-    bool check;        /**< --check: only find out whether this machine can
-                            show the lesson, then exit 0 or 77. */
+    bool check;        /**< --check: args_parse() exits after `ready`. */
+};
+
+/** What a program says of itself; args_parse() makes the usage from it. */
+struct program {
+    const char *name;  /**< "01-blocking-read", "02-replace". */
+    const char *page;  /**< Its chapter's folder, where `name` is another one:
+                            a chapter may have several programs. */
+    const char *does;  /**< What it shows, one sentence. */
+    bool reads_blocks; /**< Takes -n, -s and --trace. */
+    bool takes_file;   /**< Takes a FILE. */
+    bool copies;       /**< Takes SRC and DST, both or none; draws nothing that
+                            needs a locale. */
+    const struct program_option *options; /**< Ends with OPTION_END, or NULL. */
+    /** Returns where this machine can show it, else exits through
+     *  cannot_show(). It leaves nothing open. NULL: every machine can. */
+    void (*ready)(const struct args *args);
 };
 
 /** The sample file is not there, and which command makes it. */
@@ -111,7 +113,8 @@ extern const char args_no_sample[];
 
 /**
  * Read the command line. `--help` prints the usage and exits 0; what can't be
- * understood prints a message and the usage line to stderr and exits 2.
+ * understood prints a message and the usage line to stderr and exits 2. Then
+ * asks `ready`, and with `--check` exits 0 once that has returned.
  *
  * It also sets the locale, but where `copies` is set, and sees to it that an
  * error in writing to stdout (a full disk, say) ends the program with a message

@@ -51,8 +51,8 @@ void cost_look(struct cost *cost)
             errno = 0;
             continue;
         }
-        if (cost->threads == COST_THREADS_MOST)
-            errx(1, "reading clocks: more than %d threads", COST_THREADS_MOST);
+        if (cost->threads == MAX_COST_THREADS)
+            errx(1, "reading clocks: more than %d threads", MAX_COST_THREADS);
         cost->thread[cost->threads].id = id;
         cost->thread[cost->threads].seconds =
             (double)t.tv_sec + (double)t.tv_nsec / 1e9;
@@ -76,13 +76,13 @@ double cost_between(const struct cost *before, const struct cost *after)
     return sum > process ? sum : process;
 }
 
-void cost_await_threads(unsigned most)
+void cost_await_threads(unsigned max)
 {
     const struct timespec ms = {.tv_nsec = 1000000};
     struct cost now;
 
     cost_look(&now);
-    for (int i = 0; i < 1000 && now.threads > most; i++) {
+    for (int i = 0; i < 1000 && now.threads > max; i++) {
         nanosleep(&ms, NULL);
         cost_look(&now);
     }

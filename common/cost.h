@@ -6,7 +6,7 @@
 #define COST_H
 
 /** How many threads can be looked at. */
-enum { COST_THREADS_MOST = 1024 };
+enum { MAX_COST_THREADS = 1024 };
 
 /** What one thread has cost so far. */
 struct thread_cost {
@@ -18,7 +18,7 @@ struct thread_cost {
 struct cost {
     double process;   /**< Seconds of all, those included that have ended. */
     unsigned threads; /**< How many; 1 where /proc is not mounted. */
-    struct thread_cost thread[COST_THREADS_MOST]; /**< So many of them. */
+    struct thread_cost thread[MAX_COST_THREADS]; /**< So many of them. */
 };
 
 /**
@@ -44,7 +44,7 @@ double cost_between(const struct cost *before, const struct cost *after);
  * than some seconds. The kernel's thread of a ring with SQPOLL ends milliseconds
  * after its ring; until then it would take the processors from what comes next.
  */
-void cost_await_threads(unsigned most);
+void cost_await_threads(unsigned max);
 
 /**
  * The median, the upper one of two.

@@ -155,7 +155,7 @@ static const struct {
 };
 
 /* In columns. LEGEND: so many does the legend take in one line. */
-enum { LABEL = 10, WIDTH = 80, WIDTH_LEAST = LABEL + 10, LEGEND = 72 };
+enum { LABEL = 10, WIDTH = 80, MIN_WIDTH = LABEL + 10, LEGEND = 72 };
 
 static unsigned lane_width(void)
 {
@@ -163,7 +163,7 @@ static unsigned lane_width(void)
 
     if (width == 0 || width > WIDTH)
         width = WIDTH;
-    return (width < WIDTH_LEAST ? WIDTH_LEAST : width) - LABEL;
+    return (width < MIN_WIDTH ? MIN_WIDTH : width) - LABEL;
 }
 
 /* A time's place in the lane. Two bars that meet round to the same cell edge:
@@ -308,7 +308,7 @@ static int by_end(const void *a, const void *b)
 
 static unsigned most_in_flight(const struct timeline *timeline)
 {
-    unsigned n = timeline->blocks, most = 0, ended = 0;
+    unsigned n = timeline->blocks, max = 0, ended = 0;
     int64_t *begin = calloc(n, sizeof(*begin));
     int64_t *end = calloc(n, sizeof(*end));
 
@@ -325,17 +325,17 @@ static unsigned most_in_flight(const struct timeline *timeline)
     for (unsigned begun = 1; begun <= n; begun++) {
         while (ended < begun - 1 && end[ended] <= begin[begun - 1])
             ended++;
-        if (begun - ended > most)
-            most = begun - ended;
+        if (begun - ended > max)
+            max = begun - ended;
     }
     free(begin);
     free(end);
-    return most;
+    return max;
 }
 
 static void print_order(const struct timeline *timeline)
 {
-    const unsigned most = 16; /* What fits a line. */
+    const unsigned max = 16; /* What fits a line. */
     struct bar *const bars = calloc(timeline->blocks, sizeof(*bars));
 
     if (!bars)
@@ -345,9 +345,9 @@ static void print_order(const struct timeline *timeline)
         bars[i] = (struct bar){.begin = i, .end = timeline->block[i].end};
     qsort(bars, timeline->blocks, sizeof(*bars), by_end);
     fputs("completed in the order:", stdout);
-    for (unsigned i = 0; i < timeline->blocks && i < most; i++)
+    for (unsigned i = 0; i < timeline->blocks && i < max; i++)
         printf(" %u", (unsigned)bars[i].begin);
-    puts(timeline->blocks > most ? " ..." : "");
+    puts(timeline->blocks > max ? " ..." : "");
     free(bars);
 }
 

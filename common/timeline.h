@@ -51,7 +51,7 @@ struct timeline {
 /**
  * Make an empty record.
  *
- * @param title   Names the pass, in 9 letters at the most; not copied.
+ * @param title   Names the pass, in 9 letters at most; not copied.
  * @param blocks  How many blocks: a lane for each.
  * @return to be given back with timeline_free(). Exits where memory is short.
  */

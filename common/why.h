@@ -25,7 +25,7 @@ static inline const char *why_no_thread(int error)
 
 /**
  * strerror(3) for a request in a ring that nobody has canceled. If it ends with
- * ECANCELED all the same, it needed a thread of the kernel's (worker.h), and there
+ * ECANCELED all the same, it needed a thread of the kernel's (ready.h), and there
  * was none to be had: io_wq_create_worker() in the kernel's io_uring/io-wq.c.
  */
 static inline const char *request_error(int error)

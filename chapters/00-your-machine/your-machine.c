@@ -628,9 +628,6 @@ int main(int argc, char **argv)
     struct args args = args_parse(argc, argv, &program);
     struct blocks blocks = {0};
 
-    if (args.check)
-        return 0; /* One can always look. */
-
     /* One page of the file is enough. That there is no sample file yet is one
        more thing to say; any other file was asked for and has to be there. */
     args.count = 1;

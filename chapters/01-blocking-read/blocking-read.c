@@ -79,9 +79,6 @@ int main(int argc, char **argv)
     struct args args = args_parse(argc, argv, &program);
     struct blocks blocks;
 
-    if (args.check)
-        return 0; /* Every Linux has pread(). */
-
     blocks_open(&blocks, &args);
     blocks_drop(&blocks);
     blocks_announce(&blocks);

@@ -34,16 +34,28 @@
 
 static unsigned work;
 
+static void ready(const struct args *args)
+{
+    (void)args;
+    /* Elsewhere this is EBADF. */
+    if (posix_fadvise(-1, 0, 0, POSIX_FADV_NORMAL) == ENOSYS)
+        cannot_show("posix_fadvise(): %s: this kernel was built without "
+                    "CONFIG_ADVISE_SYSCALLS",
+                    strerror(ENOSYS));
+}
+
 static const struct program program = {
+
     .name = "03-fadvise",
+    .ready = ready,
     .does = "Reads blocks of a file with and without posix_fadvise(2).",
     .reads_blocks = true,
     .takes_file = true,
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("work", "microseconds between advice and reads", &work,
-                        0, 1000000),
-            KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("work", "microseconds between advice and reads",
+                          &work, 0, 1000000),
+            OPTION_END},
 };
 
 /* posix_fadvise() returns the error itself, and leaves errno alone. A length
@@ -323,14 +335,6 @@ int main(int argc, char **argv)
     struct args args = args_parse(argc, argv, &program);
     struct blocks blocks;
 
-    /* Elsewhere this is EBADF. */
-    if (posix_fadvise(-1, 0, 0, POSIX_FADV_NORMAL) == ENOSYS)
-        cannot_show("posix_fadvise(): %s: this kernel was built without "
-                    "CONFIG_ADVISE_SYSCALLS",
-                    strerror(ENOSYS));
-    if (args.check)
-        return 0;
-
     blocks_open(&blocks, &args);
     struct timeline *rehearsal = timeline_new("rehearsal", blocks.count);
     struct timeline *plain = timeline_new("plain", blocks.count);
@@ -356,9 +360,9 @@ int main(int argc, char **argv)
 
     /* The same file as one block, so that all its pages are counted, around
        those that are asked for too. Of a huge file the first 64 MiB. */
-    const off_t most = 64 << 20;
+    const off_t max = 64 << 20;
     struct block whole = {
-        .length = (size_t)(blocks.file_size < most ? blocks.file_size : most)};
+        .length = (size_t)(blocks.file_size < max ? blocks.file_size : max)};
     struct blocks file = blocks;
     file.count = 1;
     file.block = &whole;

@@ -45,11 +45,11 @@ static const struct program program = {
     .name = "04-stalled-loop",
     .does = "Reads a cold file in an event loop, which stands still meanwhile.",
     .takes_file = true,
-    .knobs =
-        (const struct knob[]){KNOB_NUMBER("mib",
-                                          "how many MiB of the file to read",
-                                          &mib, 1, 1024),
-                              KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("mib", "how many MiB of the file to read", &mib, 1,
+                          1024),
+            OPTION_END},
 };
 
 struct loop {
@@ -246,30 +246,28 @@ int main(int argc, char **argv)
     struct blocks blocks;
     struct loop loop = {.blocks = &blocks, .timeline = timeline_new("loop", 1)};
 
-    if (!args.check) { /* Every Linux has epoll and timerfd. */
-        args.count = 1;
-        args.size = (size_t)mib << 20;
-        blocks_open(&blocks, &args);
-        blocks_clear(&blocks); /* The memory is there; only the file is cold. */
-        blocks_drop(&blocks);
-        blocks_announce(&blocks);
+    args.count = 1;
+    args.size = (size_t)mib << 20;
+    blocks_open(&blocks, &args);
+    blocks_clear(&blocks); /* The memory is there; only the file is cold. */
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
 
-        start_timer(&loop);
-        run(&loop);
-        timeline_dots(loop.timeline, "ticks", CALL_WAIT); /* One a tick. */
-        timeline_draw(loop.timeline, loop.timeline);
-        print_facts(&loop);
+    start_timer(&loop);
+    run(&loop);
+    timeline_dots(loop.timeline, "ticks", CALL_WAIT); /* One a tick. */
+    timeline_draw(loop.timeline, loop.timeline);
+    print_facts(&loop);
 
-        puts("\nThe usual answers, the pages dropped again:");
-        blocks_drop(&blocks);
-        ask_epoll(&loop);
-        ask_poll(&blocks);
-        try_nonblock(&blocks);
+    puts("\nThe usual answers, the pages dropped again:");
+    blocks_drop(&blocks);
+    ask_epoll(&loop);
+    ask_poll(&blocks);
+    try_nonblock(&blocks);
 
-        if (close(loop.timer) || close(loop.epoll))
-            err(1, "closing the timer and epoll");
-        blocks_close(&blocks);
-    }
+    if (close(loop.timer) || close(loop.epoll))
+        err(1, "closing the timer and epoll");
+    blocks_close(&blocks);
     timeline_free(loop.timeline);
     return 0;
 }

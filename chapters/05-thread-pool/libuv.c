@@ -290,9 +290,6 @@ int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
 
-    if (args.check)
-        return 0; /* Where libuv is missing, this is not even built. */
-
     libc_pread64 =
         __extension__(__typeof__(libc_pread64)) dlsym(RTLD_NEXT, "pread64");
     if (!libc_pread64)

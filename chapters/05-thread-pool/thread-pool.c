@@ -37,7 +37,7 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { THREADS_MOST = 64, TICK = 50 * 1000 /* Nanoseconds. */ };
+enum { MAX_THREADS = 64, TICK = 50 * 1000 /* Nanoseconds. */ };
 
 static unsigned threads = 4;
 
@@ -46,9 +46,11 @@ static const struct program program = {
     .does = "Reads blocks of a file in a pool of threads beside an event loop.",
     .reads_blocks = true,
     .takes_file = true,
-    .knobs = (const struct knob[]){KNOB_NUMBER("threads", "threads in the pool",
-                                               &threads, 1, THREADS_MOST),
-                                   KNOB_END},
+    .options =
+        (const struct program_option[]){OPTION_NUMBER("threads",
+                                                      "threads in the pool",
+                                                      &threads, 1, MAX_THREADS),
+                                        OPTION_END},
 };
 
 /* One block's way through the pool. From push() until its result is taken it
@@ -72,7 +74,7 @@ struct pool {
     pthread_cond_t work; /* There is something to do, or to stop. */
     int wake;            /* The eventfd: there is something in `done`. */
     atomic_uint reading; /* How many threads are in pread(). */
-    pthread_t thread[THREADS_MOST];
+    pthread_t thread[MAX_THREADS];
 };
 
 /* Any thread of the pool may have to end the program, but exit(3) is for one at
@@ -367,9 +369,6 @@ int main(int argc, char **argv)
     struct args args = args_parse(argc, argv, &program);
     struct reader r = {0};
     struct blocks blocks;
-
-    if (args.check)
-        return 0; /* Every Linux of this century has threads. */
 
     blocks_open(&blocks, &args);
     r.blocks = &blocks;

@@ -35,7 +35,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { WORKERS_MOST = 64, NO_BLOCK = BLOCKS_MOST };
+enum { MAX_WORKERS = 64, NO_BLOCK = MAX_BLOCKS };
 
 static unsigned workers = 4, distance = 4;
 
@@ -44,12 +44,13 @@ static const struct program program = {
     .does = "Reads blocks of a file with several processes and advice ahead.",
     .reads_blocks = true,
     .takes_file = true,
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("workers", "processes that read", &workers, 1,
-                        WORKERS_MOST),
-            KNOB_NUMBER("distance", "blocks to advise ahead", &distance, 0, 64),
-            KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("workers", "processes that read", &workers, 1,
+                          MAX_WORKERS),
+            OPTION_NUMBER("distance", "blocks to advise ahead", &distance, 0,
+                          64),
+            OPTION_END},
 };
 
 /* All that the processes share, but for the blocks' data. After a fork() each
@@ -61,11 +62,11 @@ struct shared {
         int64_t res;       /* What its last read has returned. */
         unsigned advice;   /* Calls of posix_fadvise(). */
         long sleeps;       /* Voluntary context switches. */
-    } worker[WORKERS_MOST];
+    } worker[MAX_WORKERS];
     struct {
         int64_t begin, end; /* CLOCK_MONOTONIC: one clock for all processes. */
         long resident;      /* Pages in the cache when its read began. */
-    } block[BLOCKS_MOST];
+    } block[MAX_BLOCKS];
 };
 
 /* An atomic that is made with a lock may keep the lock elsewhere, in memory
@@ -77,7 +78,7 @@ struct job {
     struct shared *shared;
     unsigned workers, distance;
     bool look; /* Before each read, at what is in the cache? */
-    pid_t pid[WORKERS_MOST];
+    pid_t pid[MAX_WORKERS];
     int ready[2], go[2]; /* Two pipes: see end_of(). */
 };
 
@@ -328,16 +329,16 @@ static void print_processes(const struct job *job,
 static void print_row(const struct job *job)
 {
     const struct worker *worker = &job->shared->worker[0];
-    const unsigned most = 8; /* What fits a line. */
+    const unsigned max = 8; /* What fits a line. */
 
     printf("distance %u %10u %7ld ", job->distance, worker->advice,
            worker->sleeps);
-    for (unsigned i = 0; i < job->blocks->count && i < most; i++)
+    for (unsigned i = 0; i < job->blocks->count && i < max; i++)
         if (job->shared->block[i].resident == RESIDENT_UNKNOWN)
             printf("    ?");
         else
             printf(" %4ld", job->shared->block[i].resident);
-    puts(job->blocks->count > most ? " ..." : "");
+    puts(job->blocks->count > max ? " ..." : "");
 }
 
 int main(int argc, char **argv)
@@ -345,9 +346,6 @@ int main(int argc, char **argv)
     struct args args = args_parse(argc, argv, &program);
     static const unsigned distances[] = {0, 1, 4, 8};
     struct blocks blocks;
-
-    if (args.check)
-        return 0; /* Every Linux has fork(). */
 
     blocks_open(&blocks, &args);
     size_t bytes = (size_t)blocks.count * blocks.size;

@@ -43,8 +43,22 @@
 
 enum { WAITING = 8 /* Reads of the pipe. */ };
 
+static void ready(const struct args *args)
+{
+    (void)args;
+#ifdef __SANITIZE_THREAD__
+    cannot_show("ThreadSanitizer crashes in the threads that glibc starts");
+#endif
+    if (access("/proc/thread-self/syscall", R_OK))
+        cannot_show("/proc/thread-self/syscall can't be read (%s): it tells"
+                    " in which call a thread waits",
+                    strerror(errno));
+}
+
 static const struct program program = {
+
     .name = "07-posix-aio",
+    .ready = ready,
     .does = "Reads blocks of a file with aio_read(3), then writes and syncs.",
     .reads_blocks = true,
     .takes_file = true,
@@ -86,9 +100,9 @@ static int64_t result_of(struct aiocb *cb)
 /* --- What glibc's threads are doing --------------------------------------- */
 
 struct sight {
-    unsigned threads;                  /* Of this process, in all. */
-    unsigned inside;                   /* How many of them wait in `call`. */
-    unsigned long offset[BLOCKS_MOST]; /* With this as its fourth argument. */
+    unsigned threads;                 /* Of this process, in all. */
+    unsigned inside;                  /* How many of them wait in `call`. */
+    unsigned long offset[MAX_BLOCKS]; /* With this as its fourth argument. */
 };
 
 /* glibc does not tell when a thread takes a request up. But of a thread that
@@ -120,7 +134,7 @@ static struct sight look(long call)
         /* Of a thread that does not wait it says "running", and no number. */
         if (fscanf(file, "%ld %*x %*x %*x %lx", &number,
                    &sight.offset[sight.inside]) == 2 &&
-            number == call && sight.inside < BLOCKS_MOST - 1)
+            number == call && sight.inside < MAX_BLOCKS - 1)
             sight.inside++;
         fclose(file);
     }
@@ -309,7 +323,7 @@ static void look_and_collect(struct reader *r)
 /* Until one of them is complete, but not for long: we want to look often. */
 static void wait_for_any(struct reader *r)
 {
-    const struct aiocb *list[BLOCKS_MOST];
+    const struct aiocb *list[MAX_BLOCKS];
     struct timespec timeout = {.tv_nsec = 50 * 1000};
 
     for (unsigned i = 0; i < r->blocks->count; i++) /* NULL is passed over. */
@@ -403,7 +417,7 @@ static void on_thread(union sigval value)
 static void be_told(const struct blocks *blocks, const char *how,
                     struct sigevent each, struct sigevent *all)
 {
-    struct aiocb cbs[BLOCKS_MOST], *list[BLOCKS_MOST] = {NULL};
+    struct aiocb cbs[MAX_BLOCKS], *list[MAX_BLOCKS] = {NULL};
     unsigned failed, due = all ? 1 : blocks->count;
     int naps = 0;
 
@@ -451,17 +465,7 @@ int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
     struct blocks blocks;
-    int fds[BLOCKS_MOST];
-
-#ifdef __SANITIZE_THREAD__
-    cannot_show("ThreadSanitizer crashes in the threads that glibc starts");
-#endif
-    if (access("/proc/thread-self/syscall", R_OK))
-        cannot_show("/proc/thread-self/syscall can't be read (%s): it tells"
-                    " in which call a thread waits",
-                    strerror(errno));
-    if (args.check)
-        return 0;
+    int fds[MAX_BLOCKS];
 
     blocks_open(&blocks, &args);
     struct timeline *one = timeline_new("one fd", blocks.count);

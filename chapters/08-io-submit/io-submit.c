@@ -21,6 +21,7 @@
 #define _GNU_SOURCE /* strerrorname_np() */
 #include "args.h"
 #include "blocks.h"
+#include "ready.h"
 #include "scratch.h"
 #include "timeline.h"
 #include "why.h"
@@ -40,6 +41,7 @@
 static const struct program program = {
     .name = "08-io-submit",
     .does = "Reads blocks of a file with io_submit(2), then writes and syncs.",
+    .ready = ready_aio,
     .reads_blocks = true,
     .takes_file = true,
 };
@@ -58,11 +60,10 @@ static int io_submit(aio_context_t context, long n, struct iocb **iocbs)
     return (int)syscall(SYS_io_submit, context, n, iocbs);
 }
 
-static int io_getevents(aio_context_t context, long least, long most,
+static int io_getevents(aio_context_t context, long min, long max,
                         struct io_event *events, struct timespec *timeout)
 {
-    return (int)syscall(SYS_io_getevents, context, least, most, events,
-                        timeout);
+    return (int)syscall(SYS_io_getevents, context, min, max, events, timeout);
 }
 
 static int io_destroy(aio_context_t context)
@@ -115,21 +116,21 @@ static void submit(aio_context_t context, struct iocb **iocbs, unsigned n,
     }
 }
 
-/* Collect what is complete: at least `least` events, and with 0 only what is
+/* Collect what is complete: at least `min` events, and with 0 only what is
    there already. Returns how many blocks that finished. */
-static unsigned collect(aio_context_t context, long least,
+static unsigned collect(aio_context_t context, long min,
                         struct request *requests, const struct blocks *blocks,
                         struct timeline *timeline)
 {
-    struct io_event events[BLOCKS_MOST];
+    struct io_event events[MAX_BLOCKS];
     struct timespec zero = {0};
     unsigned finished = 0;
     int n;
 
     do { /* A signal may end the wait before an event does. */
-        timeline_call(timeline, least == 0 ? CALL_LOOK : CALL_WAIT);
-        n = io_getevents(context, least, (long)blocks->count, events,
-                         least == 0 ? &zero : NULL);
+        timeline_call(timeline, min == 0 ? CALL_LOOK : CALL_WAIT);
+        n = io_getevents(context, min, (long)blocks->count, events,
+                         min == 0 ? &zero : NULL);
         timeline_return(timeline);
     } while (n < 0 && errno == EINTR);
     if (n < 0)
@@ -326,34 +327,32 @@ int main(int argc, char **argv)
     /* Room for all the blocks at once, and for the three reads below. */
     if (io_setup(args.count + 3, &context))
         aio_refused(errno);
-    if (!args.check) {
-        blocks_open(&blocks, &args);
-        struct timeline *one = timeline_new("at once", blocks.count);
-        struct timeline *many = timeline_new("singly", blocks.count);
+    blocks_open(&blocks, &args);
+    struct timeline *one = timeline_new("at once", blocks.count);
+    struct timeline *many = timeline_new("singly", blocks.count);
 
-        blocks_drop(&blocks);
-        blocks_announce(&blocks);
-        read_all(context, &blocks, blocks.count, one);
-        timeline_draw(one, one);
-        timeline_facts(one, blocks_checksum(&blocks));
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
+    read_all(context, &blocks, blocks.count, one);
+    timeline_draw(one, one);
+    timeline_facts(one, blocks_checksum(&blocks));
 
-        blocks_drop(&blocks);
-        read_all(context, &blocks, 1, many);
-        putchar('\n');
-        timeline_draw(many, one);
-        timeline_facts(many, blocks_checksum(&blocks));
+    blocks_drop(&blocks);
+    read_all(context, &blocks, 1, many);
+    putchar('\n');
+    timeline_draw(many, one);
+    timeline_facts(many, blocks_checksum(&blocks));
 
-        puts("\nWrite, then fsync:");
-        write_and_sync(context, &blocks.block[0]);
-        puts("\nMistakes:");
-        submit_a_bad_one(context, &blocks);
-        read_into_forbidden_memory(context, &blocks);
+    puts("\nWrite, then fsync:");
+    write_and_sync(context, &blocks.block[0]);
+    puts("\nMistakes:");
+    submit_a_bad_one(context, &blocks);
+    read_into_forbidden_memory(context, &blocks);
 
-        timeline_trace(args.trace, (struct timeline *[]){one, many, NULL});
-        timeline_free(many);
-        timeline_free(one);
-        blocks_close(&blocks);
-    }
+    timeline_trace(args.trace, (struct timeline *[]){one, many, NULL});
+    timeline_free(many);
+    timeline_free(one);
+    blocks_close(&blocks);
     if (io_destroy(context))
         err(1, "destroying the AIO context");
     return 0;

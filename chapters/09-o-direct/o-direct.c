@@ -21,6 +21,7 @@
 #define _GNU_SOURCE /* O_DIRECT, statx(), strerrorname_np() */
 #include "args.h"
 #include "blocks.h"
+#include "ready.h"
 #include "scratch.h"
 #include "timeline.h"
 #include "why.h"
@@ -38,9 +39,14 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SCRATCH_HINT "TMPDIR says where scratch files go"
+
+static void ready(const struct args *args);
+
 static const struct program program = {
     .name = "09-o-direct",
     .does = "Reads blocks of a file with io_submit(2), past the page cache.",
+    .ready = ready,
     .reads_blocks = true,
     .takes_file = true,
 };
@@ -59,11 +65,10 @@ static int io_submit(aio_context_t context, long n, struct iocb **iocbs)
     return (int)syscall(SYS_io_submit, context, n, iocbs);
 }
 
-static int io_getevents(aio_context_t context, long least, long most,
+static int io_getevents(aio_context_t context, long min, long max,
                         struct io_event *events, struct timespec *timeout)
 {
-    return (int)syscall(SYS_io_getevents, context, least, most, events,
-                        timeout);
+    return (int)syscall(SYS_io_getevents, context, min, max, events, timeout);
 }
 
 static int io_destroy(aio_context_t context)
@@ -136,11 +141,11 @@ static struct alignment go_direct(int fd, const char *path, const char *hint)
         cannot_show("%s: its file system has no O_DIRECT for it.\n"
                     "ext4 and XFS have; %s",
                     path, hint);
-    unsigned most = align.file > align.memory ? align.file : align.memory;
-    if (most > PIECE)
+    unsigned max = align.file > align.memory ? align.file : align.memory;
+    if (max > PIECE)
         cannot_show("%s: O_DIRECT wants multiples of %u bytes, and this "
                     "program can do %d",
-                    path, most, PIECE);
+                    path, max, PIECE);
     return align;
 }
 
@@ -199,21 +204,21 @@ static void submit(aio_context_t context, struct iocb **iocbs, unsigned n,
     }
 }
 
-/* Collect what is complete: at least `least` events, and with 0 only what is
+/* Collect what is complete: at least `min` events, and with 0 only what is
    there already. Returns how many blocks that finished. */
-static unsigned collect(aio_context_t context, long least,
+static unsigned collect(aio_context_t context, long min,
                         struct request *requests, const struct blocks *blocks,
                         struct timeline *timeline)
 {
-    struct io_event events[BLOCKS_MOST];
+    struct io_event events[MAX_BLOCKS];
     struct timespec zero = {0};
     unsigned finished = 0;
     int n;
 
     do { /* A signal may end the wait before an event does. */
-        timeline_call(timeline, least == 0 ? CALL_LOOK : CALL_WAIT);
-        n = io_getevents(context, least, (long)blocks->count, events,
-                         least == 0 ? &zero : NULL);
+        timeline_call(timeline, min == 0 ? CALL_LOOK : CALL_WAIT);
+        n = io_getevents(context, min, (long)blocks->count, events,
+                         min == 0 ? &zero : NULL);
         timeline_return(timeline);
     } while (n < 0 && errno == EINTR);
     if (n < 0)
@@ -361,6 +366,15 @@ static void use_scratch(aio_context_t context, int fd)
     transfer(context, fd, read, PIECE, PIECE, PIECE);
 }
 
+static void ready(const struct args *args)
+{
+    ready_aio(args);
+    int scratch = scratch_open(0);
+    go_direct(scratch, scratch_folder(), SCRATCH_HINT);
+    if (close(scratch))
+        err(1, "closing the scratch file");
+}
+
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
@@ -370,42 +384,39 @@ int main(int argc, char **argv)
     if (io_setup(args.count, &context)) /* Room for all the blocks at once. */
         aio_refused(errno);
     int scratch = scratch_open(0);
-    go_direct(scratch, scratch_folder(), "TMPDIR says where scratch files go");
-    if (!args.check) {
-        blocks_open(&blocks, &args);
-        alignment = go_direct(blocks.fd, blocks.path, "copy the file to one");
-        struct timeline *one = timeline_new("at once", blocks.count);
-        struct timeline *many = timeline_new("singly", blocks.count);
+    go_direct(scratch, scratch_folder(), SCRATCH_HINT);
+    blocks_open(&blocks, &args);
+    alignment = go_direct(blocks.fd, blocks.path, "copy the file to one");
+    struct timeline *one = timeline_new("at once", blocks.count);
+    struct timeline *many = timeline_new("singly", blocks.count);
 
-        blocks_drop(&blocks);
-        blocks_announce(&blocks);
-        long before = blocks_resident(&blocks);
-        read_all(context, &blocks, blocks.count, one);
-        timeline_draw(one, one);
-        timeline_facts(one, blocks_checksum(&blocks));
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
+    long before = blocks_resident(&blocks);
+    read_all(context, &blocks, blocks.count, one);
+    timeline_draw(one, one);
+    timeline_facts(one, blocks_checksum(&blocks));
 
-        long between = blocks_resident(&blocks);
-        read_all(context, &blocks, 1, many);
-        putchar('\n');
-        timeline_draw(many, one);
-        timeline_facts(many, blocks_checksum(&blocks));
-        long after = blocks_resident(&blocks);
+    long between = blocks_resident(&blocks);
+    read_all(context, &blocks, 1, many);
+    putchar('\n');
+    timeline_draw(many, one);
+    timeline_facts(many, blocks_checksum(&blocks));
+    long after = blocks_resident(&blocks);
 
-        fputs("\npages in the cache: ", stdout);
-        if (before < 0 || between < 0 || after < 0) /* RESIDENT_UNKNOWN */
-            puts("unknown");
-        else
-            printf("%ld before, %ld between, %ld after\n", before, between,
-                   after);
-        printf("alignment: memory %u, offset and length %u (%s)\n",
-               alignment.memory, alignment.file, alignment.source);
-        use_scratch(context, scratch);
+    fputs("\npages in the cache: ", stdout);
+    if (before < 0 || between < 0 || after < 0) /* RESIDENT_UNKNOWN */
+        puts("unknown");
+    else
+        printf("%ld before, %ld between, %ld after\n", before, between, after);
+    printf("alignment: memory %u, offset and length %u (%s)\n",
+           alignment.memory, alignment.file, alignment.source);
+    use_scratch(context, scratch);
 
-        timeline_trace(args.trace, (struct timeline *[]){one, many, NULL});
-        timeline_free(many);
-        timeline_free(one);
-        blocks_close(&blocks);
-    }
+    timeline_trace(args.trace, (struct timeline *[]){one, many, NULL});
+    timeline_free(many);
+    timeline_free(one);
+    blocks_close(&blocks);
     if (close(scratch))
         err(1, "closing the scratch file");
     if (io_destroy(context))

@@ -10,7 +10,7 @@
 
 int io_setup(unsigned requests, aio_context_t *context);
 int io_submit(aio_context_t context, long n, struct iocb **iocbs);
-int io_getevents(aio_context_t context, long least, long most,
+int io_getevents(aio_context_t context, long min, long max,
                  struct io_event *events, struct timespec *timeout);
 int io_cancel(aio_context_t context, struct iocb *iocb, struct io_event *event);
 int io_destroy(aio_context_t context);

@@ -32,11 +32,10 @@ int io_submit(aio_context_t context, long n, struct iocb **iocbs)
     return (int)syscall(SYS_io_submit, context, n, iocbs);
 }
 
-int io_getevents(aio_context_t context, long least, long most,
+int io_getevents(aio_context_t context, long min, long max,
                  struct io_event *events, struct timespec *timeout)
 {
-    return (int)syscall(SYS_io_getevents, context, least, most, events,
-                        timeout);
+    return (int)syscall(SYS_io_getevents, context, min, max, events, timeout);
 }
 
 int io_cancel(aio_context_t context, struct iocb *iocb, struct io_event *event)
@@ -91,14 +90,14 @@ static struct aio_ring *ring_of(aio_context_t at)
 }
 
 /* Take the events that are there. Not a system call in sight. */
-static int take_from_ring(struct io_event *events, int most)
+static int take_from_ring(struct io_event *events, int max)
 {
     unsigned head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     /* Acquire: an event is read only after the tail that announces it. */
     unsigned tail = atomic_load_explicit(&ring->tail, memory_order_acquire);
     int n = 0;
 
-    for (; n < most && head != tail; n++) {
+    for (; n < max && head != tail; n++) {
         events[n] = ring->events[head];
         head = (head + 1) % ring->nr;
     }
@@ -119,7 +118,7 @@ struct request {
 };
 
 /* Room for twice as many: those that were canceled come back as well. */
-static struct iocb *due[2 * WATCHES_MOST];
+static struct iocb *due[2 * MAX_WATCHES];
 static unsigned due_count, in_flight;
 
 static void aio_add(struct watch *watch)
@@ -195,13 +194,13 @@ static void submit_due(void)
 
 static unsigned aio_wait(struct watch **ready)
 {
-    static struct io_event events[WATCHES_MOST];
+    static struct io_event events[MAX_WATCHES];
     unsigned count = 0;
 
     submit_due();
-    int n = ring ? take_from_ring(events, WATCHES_MOST) : 0;
+    int n = ring ? take_from_ring(events, MAX_WATCHES) : 0;
     while (n <= 0) {
-        n = COUNTED(io_getevents(context, 1, WATCHES_MOST, events, NULL));
+        n = COUNTED(io_getevents(context, 1, MAX_WATCHES, events, NULL));
         if (n < 0 && errno != EINTR)
             err(1, "waiting for events");
     }
@@ -221,14 +220,14 @@ static unsigned aio_wait(struct watch **ready)
 static void aio_open(void)
 {
     context = 0;
-    if (io_setup(2 * WATCHES_MOST, &context))
+    if (io_setup(2 * MAX_WATCHES, &context))
         aio_refused(errno);
     ring = ring_of(context);
 }
 
 static void aio_close(void)
 {
-    static struct watch *none[WATCHES_MOST];
+    static struct watch *none[MAX_WATCHES];
 
     while (in_flight > 0)
         aio_wait(none);

@@ -42,11 +42,11 @@ static void epoll_remove(struct watch *watch)
 
 static unsigned epoll_ready(struct watch **ready)
 {
-    static struct epoll_event events[WATCHES_MOST];
+    static struct epoll_event events[MAX_WATCHES];
     int n;
 
     do
-        n = COUNTED(epoll_wait(epoll_fd, events, WATCHES_MOST, -1));
+        n = COUNTED(epoll_wait(epoll_fd, events, MAX_WATCHES, -1));
     while (n < 0 && errno == EINTR);
     if (n < 0)
         err(1, "waiting for events");

@@ -10,8 +10,8 @@
 #include <errno.h>
 #include <poll.h>
 
-static struct pollfd list[WATCHES_MOST];
-static struct watch *owners[WATCHES_MOST];
+static struct pollfd list[MAX_WATCHES];
+static struct watch *owners[MAX_WATCHES];
 static unsigned count;
 
 static void poll_open(void)

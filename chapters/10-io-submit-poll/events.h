@@ -7,7 +7,7 @@
 #define EVENTS_H
 
 /* The most descriptors that are watched at once. */
-enum { WATCHES_MOST = 1026 };
+enum { MAX_WATCHES = 1026 };
 
 /* A descriptor, what its owner wants to do with it, and whom to call when that
    can be done, or has failed. */
@@ -28,7 +28,7 @@ struct events {
     /* Once this returns the owner may close the descriptor, and free the
        watch: nothing will be heard of it again. */
     void (*remove)(struct watch *watch);
-    /* Wait, and say who is ready: room for WATCHES_MOST, each at most once.
+    /* Wait, and say who is ready: room for MAX_WATCHES, each at most once.
        None at all can happen. */
     unsigned (*wait)(struct watch **ready);
     void (*close)(void); /* Nothing is watched any more. */

@@ -23,6 +23,7 @@
 #include "aio.h"
 #include "args.h"
 #include "count.h"
+#include "ready.h"
 #include "server.h"
 #include "why.h"
 
@@ -36,40 +37,43 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PORT_MOST = 65535, CLIENTS = 8, ROUNDS = 5 };
+enum { MAX_PORT = 65535, CLIENTS = 8, ROUNDS = 5 };
 
-static unsigned port = PORT_MOST + 1; /* Not given. */
+static unsigned port = MAX_PORT + 1; /* Not given. */
 static unsigned with;
 static const char *const words[] = {"aio", "epoll", "poll", NULL};
 static const struct events *const sources[] = {&events_aio, &events_epoll,
                                                &events_poll};
 
+static void ready(const struct args *args);
+
 static const struct program program = {
     .name = "10-io-submit-poll",
     .does = "Asks io_submit(2) which sockets are ready, and serves with that.",
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("serve", "echo what comes to this port, 0 picks one",
-                        &port, 0, PORT_MOST),
-            KNOB_WORD("with", "--serve with this event source", &with, words),
-            KNOB_SWITCH("no-ring", "--serve, and never read the ring of aio",
-                        &events_aio_no_ring),
-            KNOB_END},
+    .ready = ready,
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("serve", "echo what comes to this port, 0 picks one",
+                          &port, 0, MAX_PORT),
+            OPTION_WORD("with", "--serve with this event source", &with, words),
+            OPTION_SWITCH("no-ring", "--serve, and never read the ring of aio",
+                          &events_aio_no_ring),
+            OPTION_END},
 };
 
 /* --- The request alone --------------------------------------------------- */
 
 static aio_context_t context;
 
-/* Print the events that are there; with `least` 1, wait for one. */
-static void collect(long least)
+/* Print the events that are there; with `min` 1, wait for one. */
+static void collect(long min)
 {
     struct io_event events[2];
     struct timespec zero = {0};
     int n;
 
     do
-        n = io_getevents(context, least, 2, events, least ? NULL : &zero);
+        n = io_getevents(context, min, 2, events, min ? NULL : &zero);
     while (n < 0 && errno == EINTR);
     if (n < 0)
         err(1, "collecting events");
@@ -175,15 +179,15 @@ static double calls_for_each(const struct events *events, unsigned clients)
         client[i] = pair[1];
     }
 
-    unsigned long least = ULONG_MAX;
+    unsigned long min = ULONG_MAX;
     for (unsigned round = 1; round <= ROUNDS; round++) {
         for (unsigned i = 0; i < clients; i++)
             send_byte(client[i]);
         unsigned long before = calls;
         while (counts.messages < round * clients && counts.lost == 0)
             server_turn();
-        if (calls - before < least)
-            least = calls - before;
+        if (calls - before < min)
+            min = calls - before;
         for (unsigned i = 0; i < clients; i++)
             if (recv(client[i], &byte, 1, 0) != 1)
                 errx(1, "a message was not echoed");
@@ -193,7 +197,7 @@ static double calls_for_each(const struct events *events, unsigned clients)
     for (unsigned i = 0; i < clients; i++)
         if (close(client[i]))
             err(1, "closing a socket");
-    return (double)least / clients;
+    return (double)min / clients;
 }
 
 static void compare(const char *name, const struct events *events)
@@ -219,32 +223,40 @@ static void show_servers(void)
                                            "events-poll.c", NULL});
 }
 
+static void ready(const struct args *args)
+{
+    int pair[2];
+
+    if (!args->check)
+        return;
+    ready_aio(NULL);
+    if (io_setup(2, &context))
+        aio_refused(errno);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
+        err(1, "making a socket pair");
+    submit(&(struct iocb *){&(struct iocb){
+               .aio_lio_opcode = IOCB_CMD_POLL,
+               .aio_fildes = (uint32_t)pair[0],
+               .aio_buf = POLLIN,
+           }},
+           1);
+    if (io_destroy(context) || close(pair[0]) || close(pair[1]))
+        err(1, "destroying the AIO context");
+    context = 0; /* Must be 0 before io_setup(). */
+}
+
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
-
-    if (port <= PORT_MOST && !args.check) {
+    args_parse(argc, argv, &program);
+    if (port <= MAX_PORT) {
         server_run(sources[with], port);
         return 0;
     }
     if (io_setup(2, &context))
         aio_refused(errno);
-    if (args.check) {
-        int pair[2];
-        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-            err(1, "making a socket pair");
-        submit(&(struct iocb *){&(struct iocb){
-                   .aio_lio_opcode = IOCB_CMD_POLL,
-                   .aio_fildes = (uint32_t)pair[0],
-                   .aio_buf = POLLIN,
-               }},
-               1);
-    } else {
-        show_requests();
-    }
+    show_requests();
     if (io_destroy(context))
         err(1, "destroying the AIO context");
-    if (!args.check)
-        show_servers();
+    show_servers();
     return 0;
 }

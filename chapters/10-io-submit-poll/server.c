@@ -22,7 +22,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BUFFER = 4 << 10, CONNECTIONS_MOST = WATCHES_MOST - 2 };
+enum { BUFFER = 4 << 10, MAX_CONNECTIONS = MAX_WATCHES - 2 };
 
 struct connection {
     struct watch watch; /* First, so that a watch leads to its connection. */
@@ -145,7 +145,7 @@ static void listener_ready(struct watch *watch)
 
     if (fd >= 0) {
         server_adopt(fd);
-        if (counts.open == CONNECTIONS_MOST)
+        if (counts.open == MAX_CONNECTIONS)
             pause_accepting();
         return;
     }
@@ -243,7 +243,7 @@ void server_open(const struct events *events)
 
 void server_turn(void)
 {
-    struct watch *ready[WATCHES_MOST];
+    struct watch *ready[MAX_WATCHES];
     unsigned n = source->wait(ready);
 
     for (unsigned i = 0; i < n; i++)

@@ -35,7 +35,7 @@
 
 enum {
     LINE = 64,          /* Bytes in a cache line of most processors. */
-    SLOTS_MOST = 256,   /* A power of two, as all numbers of slots. */
+    MAX_SLOTS = 256,    /* A power of two, as all numbers of slots. */
     ADDITIONS = 300000, /* For the price of false sharing ... */
     ROUNDS = 8          /* ... which not every round shows. */
 };
@@ -48,12 +48,12 @@ static unsigned items = 100000, relaxed;
 static const struct program program = {
     .name = "11-ring-buffer",
     .does = "Passes items through a ring of its own, from thread to thread.",
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("items", "items to pass between threads", &items, 1,
-                        100000000),
-            KNOB_SWITCH("relaxed", "wrong: promise no order", &relaxed),
-            KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("items", "items to pass between threads", &items, 1,
+                          100000000),
+            OPTION_SWITCH("relaxed", "wrong: promise no order", &relaxed),
+            OPTION_END},
 };
 
 /* --- The ring ------------------------------------------------------------ */
@@ -66,7 +66,7 @@ struct ring {
     uint32_t mask;                       /* Counter to slot: counter & mask. */
     alignas(LINE) _Atomic uint32_t head; /* Taken out; the consumer's. */
     alignas(LINE) _Atomic uint32_t tail; /* Put in; the producer's. */
-    alignas(LINE) uint32_t slot[SLOTS_MOST];
+    alignas(LINE) uint32_t slot[MAX_SLOTS];
 };
 
 static void make_ring(struct ring *ring, uint32_t entries)
@@ -213,7 +213,7 @@ static void two_threads(struct ring *ring)
     unsigned looks = 0;
     pthread_t consumer;
 
-    make_ring(ring, SLOTS_MOST);
+    make_ring(ring, MAX_SLOTS);
     must(pthread_create(&consumer, NULL, consume, &taken),
          "starting the consumer");
     for (uint32_t item = 1; item <= items; item++)
@@ -259,7 +259,7 @@ static double processor_time(void)
    same time show no price at all. */
 static double add_both(_Atomic uint32_t *ours, _Atomic uint32_t *theirs)
 {
-    double most = 0;
+    double max = 0;
 
     for (int i = 0; i < ROUNDS; i++) {
         pthread_t other;
@@ -268,9 +268,9 @@ static double add_both(_Atomic uint32_t *ours, _Atomic uint32_t *theirs)
         add(ours);
         must(pthread_join(other, NULL), "waiting for a thread's end");
         double took = processor_time() - begin;
-        most = took > most ? took : most;
+        max = took > max ? took : max;
     }
-    return most;
+    return max;
 }
 
 static void false_sharing(void)
@@ -290,12 +290,9 @@ static void false_sharing(void)
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
     static struct ring ring;
 
-    if (args.check)
-        return 0; /* Every Linux of this century has threads. */
-
+    args_parse(argc, argv, &program);
     step_by_step(&ring);
     two_threads(&ring);
     false_sharing();

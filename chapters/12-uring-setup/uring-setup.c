@@ -17,6 +17,7 @@
  * Manual pages: io_uring(7), io_uring_setup(2), io_uring_enter(2), mmap(2).
  */
 #include "args.h"
+#include "ready.h"
 #include "why.h"
 
 #include <err.h>
@@ -36,13 +37,14 @@ static unsigned entries = 8, maps = 1;
 static const struct program program = {
     .name = "12-uring-setup",
     .does = "Sets up an io_uring by hand and sends one NOP through it.",
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("entries", "submission queue entries to ask for",
-                        &entries, 1, 32768),
-            KNOB_NUMBER("maps", "how many mmap() calls for the two rings",
-                        &maps, 1, 2),
-            KNOB_END},
+    .ready = ready_uring,
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("entries", "submission queue entries to ask for",
+                          &entries, 1, 32768),
+            OPTION_NUMBER("maps", "how many mmap() calls for the two rings",
+                          &maps, 1, 2),
+            OPTION_END},
 };
 
 /* A piece of memory that we and the kernel both see. */
@@ -310,20 +312,18 @@ static void one_round(const struct ring *ring)
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
     struct ring ring;
 
+    args_parse(argc, argv, &program);
     set_up(&ring);
     map_rings(&ring);
-    if (!args.check) {
-        const struct io_uring_params *p = &ring.params;
-        printf("asked for %u entries: the SQ has %u, the CQ %u\n", entries,
-               p->sq_entries, p->cq_entries);
-        printf("IORING_FEAT_SINGLE_MMAP: %s\n",
-               p->features & IORING_FEAT_SINGLE_MMAP ? "yes" : "no");
-        draw_all(&ring);
-        one_round(&ring);
-    }
+    const struct io_uring_params *p = &ring.params;
+    printf("asked for %u entries: the SQ has %u, the CQ %u\n", entries,
+           p->sq_entries, p->cq_entries);
+    printf("IORING_FEAT_SINGLE_MMAP: %s\n",
+           p->features & IORING_FEAT_SINGLE_MMAP ? "yes" : "no");
+    draw_all(&ring);
+    one_round(&ring);
     tear_down(&ring);
     return 0;
 }

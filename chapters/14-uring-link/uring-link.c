@@ -20,10 +20,10 @@
  */
 #define _GNU_SOURCE /* mkostemp(), strerrorname_np() */
 #include "args.h"
+#include "ready.h"
 #include "ring.h"
 #include "scratch.h"
 #include "why.h"
-#include "worker.h"
 
 #include <err.h>
 #include <errno.h>
@@ -46,15 +46,25 @@ enum { NONE, WRITE, FSYNC, RENAME, FOLDER };
 static const char *const breakable[] = {"none",   "write",  "fsync",
                                         "rename", "folder", NULL};
 
+static void ready(const struct args *args)
+{
+    (void)args;
+    ready_uring_read(NULL);
+    ready_uring_worker("an fsync or a rename in the ring");
+}
+
 static const struct program program = {
     .name = "14-uring-link",
     .does = "Links requests in a ring, and replaces a file with one chain.",
-    .knobs =
-        (const struct knob[]){
-            KNOB_SWITCH("fsync", "give the sync an entry of its own, unsafely",
-                        &own_fsync),
-            KNOB_WORD("break", "what fails", &to_break, breakable),
-            KNOB_SWITCH("keep", "leave the replaced file", &keep), KNOB_END},
+    .ready = ready,
+    .options =
+        (const struct program_option[]){
+            OPTION_SWITCH("fsync",
+                          "give the sync an entry of its own, unsafely",
+                          &own_fsync),
+            OPTION_WORD("break", "what fails", &to_break, breakable),
+            OPTION_SWITCH("keep", "leave the replaced file", &keep),
+            OPTION_END},
 };
 
 enum {
@@ -459,24 +469,18 @@ static void replace_a_file(void)
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
+    args_parse(argc, argv, &program);
 
     if (ring_open(&ring, 8)) /* Chapter 12. */
         uring_refused(errno);
-    /* This feature came with the same kernel as IORING_OP_WRITE. */
-    if (!(ring.features & IORING_FEAT_RW_CUR_POS))
-        cannot_show("IORING_OP_WRITE: it needs Linux 5.6 or later");
-    worker_needed("an fsync or a rename in the ring");
-    if (!args.check) {
-        memset(content, 'n', sizeof(content));
-        if (pipe2(pipe_ends, O_CLOEXEC))
-            err(1, "making a pipe");
-        show_order();
-        show_breaking();
-        replace_a_file();
-        if (close(pipe_ends[0]) || close(pipe_ends[1]))
-            err(1, "closing the pipe");
-    }
+    memset(content, 'n', sizeof(content));
+    if (pipe2(pipe_ends, O_CLOEXEC))
+        err(1, "making a pipe");
+    show_order();
+    show_breaking();
+    replace_a_file();
+    if (close(pipe_ends[0]) || close(pipe_ends[1]))
+        err(1, "closing the pipe");
     ring_close(&ring);
     return 0;
 }

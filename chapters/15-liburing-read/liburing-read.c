@@ -19,6 +19,7 @@
 #include "args.h"
 #include "blocks.h"
 #include "count.h"
+#include "ready.h"
 #include "timeline.h"
 #include "why.h"
 
@@ -33,12 +34,14 @@ static unsigned entries = 8;
 static const struct program program = {
     .name = "15-liburing-read",
     .does = "Reads blocks of a file through io_uring, with liburing.",
+    .ready = ready_uring_read,
     .reads_blocks = true,
     .takes_file = true,
-    .knobs = (const struct knob[]){KNOB_NUMBER("entries",
-                                               "slots in the submission queue",
-                                               &entries, 1, 4096),
-                                   KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("entries", "slots in the submission queue", &entries,
+                          1, 4096),
+            OPTION_END},
 };
 
 /* One block's way through the ring. */
@@ -197,29 +200,27 @@ int main(int argc, char **argv)
     /* This feature came with the same kernel as IORING_OP_READ. */
     if (!(r.ring.features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
-    if (!args.check) {
-        struct blocks blocks;
-        blocks_open(&blocks, &args);
-        r.blocks = &blocks;
-        r.timeline = timeline_new("liburing", blocks.count);
-        r.requests = calloc(blocks.count, sizeof(*r.requests));
-        if (!r.requests)
-            err(1, "allocating %u requests", blocks.count);
+    struct blocks blocks;
+    blocks_open(&blocks, &args);
+    r.blocks = &blocks;
+    r.timeline = timeline_new("liburing", blocks.count);
+    r.requests = calloc(blocks.count, sizeof(*r.requests));
+    if (!r.requests)
+        err(1, "allocating %u requests", blocks.count);
 
-        blocks_drop(&blocks);
-        blocks_announce(&blocks);
-        read_all(&r);
-        timeline_draw(r.timeline, r.timeline);
-        timeline_facts(r.timeline, blocks_checksum(&blocks));
-        count_print(__FILE__, (const char *[]){"liburing-read.c",
-                                               "../13-uring-read/uring-read.c",
-                                               "../../common/ring.c", NULL});
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
+    read_all(&r);
+    timeline_draw(r.timeline, r.timeline);
+    timeline_facts(r.timeline, blocks_checksum(&blocks));
+    count_print(__FILE__, (const char *[]){"liburing-read.c",
+                                           "../13-uring-read/uring-read.c",
+                                           "../../common/ring.c", NULL});
 
-        timeline_trace(args.trace, (struct timeline *[]){r.timeline, NULL});
-        free(r.requests);
-        timeline_free(r.timeline);
-        blocks_close(&blocks);
-    }
+    timeline_trace(args.trace, (struct timeline *[]){r.timeline, NULL});
+    free(r.requests);
+    timeline_free(r.timeline);
+    blocks_close(&blocks);
     io_uring_queue_exit(&r.ring);
     return 0;
 }

@@ -38,7 +38,7 @@ struct copy {
 
 extern unsigned depth, block; /* How many buffers, of how many KiB. */
 
-enum { ROUNDS_MOST = 99 };
+enum { MAX_ROUNDS = 99 };
 extern unsigned rounds; /* How often the demonstration measures. */
 
 /* Copy all of it. Exits with a message on errors. */

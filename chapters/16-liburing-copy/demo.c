@@ -148,7 +148,7 @@ static int copy_once(const char *path, int in, struct io_uring *ring,
 static struct pass row(const char *name, const char *path, int in, int times,
                        struct io_uring *ring, long *cached)
 {
-    double took[2][ROUNDS_MOST], ratio[ROUNDS_MOST];
+    double took[2][MAX_ROUNDS], ratio[MAX_ROUNDS];
     struct pass pass[2];
 
     for (unsigned round = 0; round < rounds; round++) {

@@ -22,10 +22,10 @@
 #define _GNU_SOURCE /* SEEK_DATA, SEEK_HOLE, preadv2 */
 #include "args.h"
 #include "copy.h"
+#include "ready.h"
 #include "save.h"
 #include "timeline.h"
 #include "why.h"
-#include "worker.h"
 
 #include <err.h>
 #include <errno.h>
@@ -43,18 +43,26 @@ enum { AHEAD = 8 << 20 };
 unsigned depth = 3, block = 128;
 static unsigned synced;
 
+static void ready(const struct args *args)
+{
+    ready_uring_read(NULL);
+    if (!args->destination)
+        ready_uring_worker("writes beside reads");
+}
+
 static const struct program program = {
     .name = "16-liburing-copy",
     .does = "Copies a file through io_uring, whole or not at all.",
+    .ready = ready,
     .copies = true,
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("depth", "buffers", &depth, 1, 256),
-            KNOB_NUMBER("block", "KiB in each", &block, 4, 16384),
-            KNOB_SWITCH("sync", "return when it is on the disk", &synced),
-            KNOB_NUMBER("rounds", "without SRC DST: of measuring", &rounds, 1,
-                        ROUNDS_MOST),
-            KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("depth", "buffers", &depth, 1, 256),
+            OPTION_NUMBER("block", "KiB in each", &block, 4, 16384),
+            OPTION_SWITCH("sync", "return when it is on the disk", &synced),
+            OPTION_NUMBER("rounds", "without SRC DST: of measuring", &rounds, 1,
+                          MAX_ROUNDS),
+            OPTION_END},
 };
 
 /* --- Progress, on stderr, if that is a terminal --------------------------- */
@@ -147,9 +155,9 @@ static bool claim(struct copy *c, struct bucket *bucket)
 
     /* A stream has one position, and of two reads in flight either may be the
        first to move it. So one bucket does all the work, in order. */
-    off_t most = (off_t)block * 1024, left = c->data_ends - c->next;
+    off_t max = (off_t)block * 1024, left = c->data_ends - c->next;
     bucket->at = c->next;
-    bucket->end = c->next + (c->stream || left < most ? left : most);
+    bucket->end = c->next + (c->stream || left < max ? left : max);
     c->next = bucket->end;
     return true;
 }
@@ -390,13 +398,9 @@ int main(int argc, char **argv)
     int result = io_uring_queue_init(depth, &ring, 0);
     if (result < 0)
         uring_refused(-result);
-    if (!(ring.features & IORING_FEAT_RW_CUR_POS))
-        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
-    if (!args.destination)
-        worker_needed("writes beside reads");
-    if (args.destination && !args.check)
+    if (args.destination)
         copy_file(args.file, args.destination, &ring);
-    else if (!args.check)
+    else
         demonstrate(args.file, &ring);
     io_uring_queue_exit(&ring);
     return 0;

@@ -29,9 +29,9 @@
 
 enum {
     BUFFER = 4 << 10,
-    SLOTS = 256,   /* In the buffer ring; a power of two. */
-    HELD_MOST = 8, /* Buffers of one connection; then its recv is canceled. */
-    CONNECTIONS_MOST = 1024,
+    SLOTS = 256,  /* In the buffer ring; a power of two. */
+    MAX_HELD = 8, /* Buffers of one connection; then its recv is canceled. */
+    MAX_CONNECTIONS = 1024,
     RETRY = 10000000 /* Nanoseconds until what was short is asked for again. */
 };
 
@@ -67,7 +67,7 @@ static struct io_uring ring;
 static unsigned in_flight;    /* Requests on the ring, of all kinds. */
 static bool stopping, paused; /* Paused: the last accept has failed. */
 static struct {
-    unsigned long starved, overflows, idle, held, held_most;
+    unsigned long starved, overflows, idle, held, max_held;
 } traps;
 
 static TAILQ_HEAD(, connection) connections, due;
@@ -213,8 +213,8 @@ static void received(struct connection *c, int res, unsigned flags)
         buffer->end = (size_t)res;
         STAILQ_INSERT_TAIL(&c->buffers, buffer, link);
         c->held++;
-        if (++traps.held > traps.held_most)
-            traps.held_most = traps.held;
+        if (++traps.held > traps.max_held)
+            traps.max_held = traps.held;
         counts.messages++;
         touch(c);
         return;
@@ -278,7 +278,7 @@ static void closed(struct connection *c, int res, unsigned flags)
     paused = false; /* Now there is a descriptor for the next one. */
 }
 
-/* Fill entries, two at the most, for what the connection wants by now. */
+/* Fill entries, two at most, for what the connection wants by now. */
 static void drive(struct connection *c)
 {
     struct io_uring_sqe *sqe;
@@ -308,7 +308,7 @@ static void drive(struct connection *c)
             io_uring_prep_recv_multishot(sqe = entry(), c->fd, NULL, 0, 0);
             sqe->flags |= IOSQE_BUFFER_SELECT; /* From group 0. */
             launch(sqe, &c->recv);
-        } else if (c->recv.in_flight && c->held >= HELD_MOST &&
+        } else if (c->recv.in_flight && c->held >= MAX_HELD &&
                    !c->cancel.in_flight) {
             io_uring_prep_cancel(sqe = entry(), &c->recv, 0);
             launch(sqe, &c->cancel);
@@ -410,11 +410,11 @@ static struct request accepting = {.done = accepted},
                       stop_read = {.done = signaled}, timer = {.done = timed},
                       retry = {.done = retried}, server_cancel;
 
-/* Four entries at the most. */
+/* Four entries at most. */
 static void drive_server(void)
 {
     const struct connection *oldest = TAILQ_FIRST(&connections);
-    bool full = counts.open >= CONNECTIONS_MOST;
+    bool full = counts.open >= MAX_CONNECTIONS;
     struct io_uring_sqe *sqe;
 
     if (stopping) {
@@ -605,7 +605,7 @@ void echo_run(const struct echo_settings *settings, unsigned port)
            "system calls: %lu\n",
            counts.connections, counts.lost, traps.idle, open, counts.pauses,
            counts.messages, (uintmax_t)counts.bytes, traps.starved,
-           traps.held_most, traps.overflows, calls);
+           traps.max_held, traps.overflows, calls);
     if (counts.messages > 0)
         printf("system calls for each message: %.2f\n",
                (double)calls / (double)counts.messages);

@@ -37,26 +37,36 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { PORT_MOST = 65535, CLIENTS = 8, ROUNDS = 20, BUFFERS = 2, SIZE = 16 };
+enum { MAX_PORT = 65535, CLIENTS = 8, ROUNDS = 20, BUFFERS = 2, SIZE = 16 };
 
-static unsigned port = PORT_MOST + 1; /* Not given. */
+static unsigned port = MAX_PORT + 1; /* Not given. */
 static struct echo_settings settings = {.entries = 256, .buffers = 64};
 static const struct echo_settings small = {.entries = 32, .buffers = 16};
+
+static double calls_for_each(const struct events *events, unsigned clients);
+
+/* Whether all of it is there is best found out by doing it. */
+static void ready(const struct args *args)
+{
+    (void)args;
+    calls_for_each(NULL, 1);
+}
 
 static const struct program program = {
     .name = "17-liburing-server",
     .does = "Receives by multishot requests, and serves with one ring.",
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("serve", "echo what comes to this port, 0 picks one",
-                        &port, 0, PORT_MOST),
-            KNOB_NUMBER("idle", "seconds until a silent client goes, 0 never",
-                        &settings.idle, 0, 86400),
-            KNOB_NUMBER("entries", "slots in the submission queue",
-                        &settings.entries, 8, 4096),
-            KNOB_NUMBER("buffers", "slots in the buffer ring",
-                        &settings.buffers, 1, 256),
-            KNOB_END},
+    .ready = ready,
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("serve", "echo what comes to this port, 0 picks one",
+                          &port, 0, MAX_PORT),
+            OPTION_NUMBER("idle", "seconds until a silent client goes, 0 never",
+                          &settings.idle, 0, 86400),
+            OPTION_NUMBER("entries", "slots in the submission queue",
+                          &settings.entries, 8, 4096),
+            OPTION_NUMBER("buffers", "slots in the buffer ring",
+                          &settings.buffers, 1, 256),
+            OPTION_END},
 };
 
 /* --- One receive, several messages --------------------------------------- */
@@ -186,15 +196,15 @@ static double calls_for_each(const struct events *events, unsigned clients)
         client[i] = pair[1];
     }
 
-    unsigned long least = ULONG_MAX;
+    unsigned long min = ULONG_MAX;
     for (unsigned round = 1; round <= ROUNDS; round++) {
         for (unsigned i = 0; i < clients; i++)
             send_text(client[i], "x");
         unsigned long before = calls;
         while (counts.bytes < round * clients && counts.lost == 0)
             events ? server_turn() : echo_turn();
-        if (calls - before < least)
-            least = calls - before;
+        if (calls - before < min)
+            min = calls - before;
         for (unsigned i = 0; i < clients; i++)
             if (recv(client[i], &byte, 1, MSG_DONTWAIT) != 1)
                 errx(1, "a message was not echoed");
@@ -204,7 +214,7 @@ static double calls_for_each(const struct events *events, unsigned clients)
     for (unsigned i = 0; i < clients; i++)
         if (close(client[i]))
             err(1, "closing a socket");
-    return (double)least / clients;
+    return (double)min / clients;
 }
 
 static void compare(const char *name, const struct events *events)
@@ -237,13 +247,8 @@ static void show_servers(void)
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
-
-    /* Whether all of it is there is best found out by doing it. */
-    calls_for_each(NULL, 1);
-    if (args.check)
-        return 0;
-    if (port <= PORT_MOST) {
+    args_parse(argc, argv, &program);
+    if (port <= MAX_PORT) {
         echo_run(&settings, port);
         return 0;
     }

@@ -1,21 +1,21 @@
 /*
- * 18 · The knobs of a ring
+ * 18 · The options of a ring
  *
  * Reads the eight blocks with a registered file, registered buffers and a ring
  * that only this thread uses. Then reads small blocks by the thousand, turns
- * one knob after the other, and prints what each was worth.
+ * one option after the other, and prints what each was worth.
  *
  * Watch for: "calls/read" goes down to 1/32 by batching, and to nothing at all
  * with SQPOLL. Look at the processor time of that row as well.
  *
- * reader.c, beside this file, is the lesson: what each knob changes in the code.
+ * reader.c, beside this file, is the lesson: what each option changes in the code.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/18-liburing-fast/{liburing-fast,reader}.c \
  *           common/{args,blocks,cost,save,terminal,timeline,why}.c \
  *           -lz -luring -o 18-liburing-fast
  *
- * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3. A knob that needs more
+ * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3. A option that needs more
  * says so in its row: SQPOLL 5.12, DEFER_TASKRUN 6.1.
  * Manual pages: io_uring_setup(2), io_uring_register_files(3),
  * io_uring_register_buffers(3), io_uring_prep_read_fixed(3).
@@ -25,6 +25,7 @@
 #include "blocks.h"
 #include "cost.h"
 #include "reader.h"
+#include "ready.h"
 #include "timeline.h"
 #include "why.h"
 
@@ -38,37 +39,44 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-enum { DEPTH = 32, ROUNDS_MOST = 99 };
+enum { DEPTH = 32, MAX_ROUNDS = 99 };
 
 static unsigned operations = 2048, rounds = 9, spin = 100000, direct;
 
+static void ready(const struct args *args)
+{
+    (void)args;
+    ready_uring_read(NULL);
+}
+
 static const struct program program = {
     .name = "18-liburing-fast",
-    .does = "Turns the knobs of a ring, one by one, and measures each.",
+    .does = "Turns the options of a ring, one by one, and measures each.",
+    .ready = ready,
     .reads_blocks = true,
     .takes_file = true,
-    .knobs =
-        (const struct knob[]){
-            KNOB_NUMBER("operations", "small reads of a row in a round",
-                        &operations, 1, 10000000),
-            KNOB_NUMBER("rounds", "how often each row has its turn", &rounds, 1,
-                        ROUNDS_MOST),
-            KNOB_NUMBER("spin", "SQPOLL: looks before it waits", &spin, 0,
-                        2000000000),
-            KNOB_SWITCH("direct", "small reads with O_DIRECT, from the disk",
-                        &direct),
-            KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("operations", "small reads of a row in a round",
+                          &operations, 1, 10000000),
+            OPTION_NUMBER("rounds", "how often each row has its turn", &rounds,
+                          1, MAX_ROUNDS),
+            OPTION_NUMBER("spin", "SQPOLL: looks before it waits", &spin, 0,
+                          2000000000),
+            OPTION_SWITCH("direct", "small reads with O_DIRECT, from the disk",
+                          &direct),
+            OPTION_END},
 };
 
-/* --- The eight blocks, all knobs on --------------------------------------- */
+/* --- The eight blocks, all options on --------------------------------------- */
 
 static void read_blocks(const struct blocks *blocks, const char *trace)
 {
     struct timeline *timeline = timeline_new("all on", blocks->count);
-    struct request requests[BLOCKS_MOST] = {0};
-    off_t offsets[BLOCKS_MOST];
+    struct request requests[MAX_BLOCKS] = {0};
+    off_t offsets[MAX_BLOCKS];
     char why[WHY];
-    struct reader r = {.knobs = REGISTERED | DEFER_TASKRUN,
+    struct reader r = {.options = REGISTERED | DEFER_TASKRUN,
                        .path = blocks->path,
                        .fd = blocks->fd,
                        .offsets = offsets,
@@ -84,7 +92,7 @@ static void read_blocks(const struct blocks *blocks, const char *trace)
     }
     if (!reader_open(&r, why)) {
         printf("all off: %s\n", why);
-        r.knobs = 0;
+        r.options = 0;
         if (!reader_open(&r, why))
             errx(1, "%s", why);
     }
@@ -104,22 +112,22 @@ static void read_blocks(const struct blocks *blocks, const char *trace)
 
 struct row {
     const char *name;
-    unsigned batch, knobs;
+    unsigned batch, options;
     char why[WHY]; /* Empty, or why it is not measured. */
-    double rate[ROUNDS_MOST], calls[ROUNDS_MOST], cpu[ROUNDS_MOST];
+    double rate[MAX_ROUNDS], calls[MAX_ROUNDS], cpu[MAX_ROUNDS];
 };
 
 static struct row rows[] = {
     {.name = "1 at a time", .batch = 1},
     {.name = "8 at a time", .batch = 8},
     {.name = "32 at a time", .batch = 32},
-    {.name = "+ registered file", .batch = 32, .knobs = REGISTERED_FILE},
-    {.name = "+ registered buffers", .batch = 32, .knobs = REGISTERED},
+    {.name = "+ registered file", .batch = 32, .options = REGISTERED_FILE},
+    {.name = "+ registered buffers", .batch = 32, .options = REGISTERED},
     {.name = "+ DEFER_TASKRUN",
      .batch = 32,
-     .knobs = REGISTERED | DEFER_TASKRUN},
-    {.name = "SQPOLL", .batch = 32, .knobs = REGISTERED | SQPOLL},
-    {.name = "IOPOLL", .batch = 32, .knobs = REGISTERED | IOPOLL},
+     .options = REGISTERED | DEFER_TASKRUN},
+    {.name = "SQPOLL", .batch = 32, .options = REGISTERED | SQPOLL},
+    {.name = "IOPOLL", .batch = 32, .options = REGISTERED | IOPOLL},
 };
 enum { ROWS = sizeof(rows) / sizeof(*rows) };
 
@@ -180,7 +188,7 @@ static void measure(struct reader *r, struct row *row, unsigned round,
 {
     struct cost before, after;
 
-    r->knobs = row->knobs;
+    r->options = row->options;
     r->batch = row->batch;
     r->calls = 0;
     r->sum = 0;
@@ -278,23 +286,13 @@ static void table(const struct blocks *blocks)
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
-    struct io_uring ring;
+    struct blocks blocks;
 
-    int result = io_uring_queue_init(1, &ring, 0);
-    if (result < 0)
-        uring_refused(-result);
-    /* This feature came with the same kernel as IORING_OP_READ. */
-    if (!(ring.features & IORING_FEAT_RW_CUR_POS))
-        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
-    io_uring_queue_exit(&ring);
-    if (!args.check) {
-        struct blocks blocks;
-        blocks_open(&blocks, &args);
-        blocks_drop(&blocks);
-        blocks_announce(&blocks);
-        read_blocks(&blocks, args.trace);
-        table(&blocks);
-        blocks_close(&blocks);
-    }
+    blocks_open(&blocks, &args);
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
+    read_blocks(&blocks, args.trace);
+    table(&blocks);
+    blocks_close(&blocks);
     return 0;
 }

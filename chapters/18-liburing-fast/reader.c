@@ -1,5 +1,5 @@
 /*
- * 18 · The knobs of a ring: what each of them changes in the code.
+ * 18 · The options of a ring: what each of them changes in the code.
  */
 #include "reader.h"
 
@@ -12,40 +12,40 @@
 #include <stdio.h>
 #include <string.h>
 
-/* --- The knobs ------------------------------------------------------------ */
+/* --- The options ------------------------------------------------------------ */
 
 bool reader_open(struct reader *r, char why[WHY])
 {
     struct io_uring_params params = {.sq_thread_idle = 1000}; /* ms */
-    struct iovec buffers[BLOCKS_MOST];
+    struct iovec buffers[MAX_BLOCKS];
     const char *what = "setting up the ring", *hint = "";
 
-    if (r->knobs & DEFER_TASKRUN)
+    if (r->options & DEFER_TASKRUN)
         params.flags = IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN;
-    if (r->knobs & SQPOLL)
+    if (r->options & SQPOLL)
         params.flags = IORING_SETUP_SQPOLL;
-    if (r->knobs & IOPOLL)
+    if (r->options & IOPOLL)
         params.flags = IORING_SETUP_IOPOLL;
     /* Twice the room: a poller completes reads before it gives their entries
        back, and by then we may have queued as many again. */
     int result = io_uring_queue_init_params(2 * r->batch, &r->ring, &params);
     bool set_up = result == 0;
-    if (result == -EINVAL && r->knobs & DEFER_TASKRUN)
+    if (result == -EINVAL && r->options & DEFER_TASKRUN)
         hint = "; it needs Linux 6.1";
-    if (result == -EAGAIN && r->knobs & SQPOLL)
+    if (result == -EAGAIN && r->options & SQPOLL)
         hint = "; see ulimit -u, and pids.max of the cgroup";
 
     /* Before, the poller is no thread of ours, nor its time in our bill. */
-    if (result == 0 && r->knobs & SQPOLL &&
+    if (result == 0 && r->options & SQPOLL &&
         !(params.features & IORING_FEAT_NATIVE_WORKERS)) {
         result = -EINVAL;
         hint = "; it needs Linux 5.12";
     }
-    if (result == 0 && r->knobs & REGISTERED_FILE) {
+    if (result == 0 && r->options & REGISTERED_FILE) {
         what = "registering the file";
         result = io_uring_register_files(&r->ring, &r->fd, 1);
     }
-    if (result == 0 && r->knobs & REGISTERED_BUFFERS) {
+    if (result == 0 && r->options & REGISTERED_BUFFERS) {
         for (unsigned i = 0; i < r->batch; i++)
             buffers[i] =
                 (struct iovec){r->requests[i].data, r->requests[i].length};
@@ -72,11 +72,11 @@ static void queue(struct reader *r, unsigned i)
 
     if (!sqe)
         errx(1, "no room in a ring with twice as many entries as reads");
-    if (r->knobs & REGISTERED_BUFFERS)
+    if (r->options & REGISTERED_BUFFERS)
         io_uring_prep_read_fixed(sqe, r->fd, to, length, from, (int)i);
     else
         io_uring_prep_read(sqe, r->fd, to, length, from);
-    if (r->knobs & REGISTERED_FILE) {
+    if (r->options & REGISTERED_FILE) {
         sqe->fd = 0; /* Now a place among the files registered. */
         io_uring_sqe_set_flags(sqe, IOSQE_FIXED_FILE);
     }
@@ -171,7 +171,7 @@ static void submit(struct reader *r)
 {
     if (r->timeline) {
         submit_drawn(r);
-    } else if (r->knobs & SQPOLL) {
+    } else if (r->options & SQPOLL) {
         leave_to_poller(r);
     } else { /* Wait for the whole batch: one call for all of it. */
         struct io_uring_cqe *cqe;
@@ -205,7 +205,7 @@ static bool arrived(struct reader *r, const struct io_uring_cqe *cqe)
     struct request *q = &r->requests[i];
 
     r->in_flight--;
-    if (cqe->res == -EOPNOTSUPP && r->knobs & IOPOLL)
+    if (cqe->res == -EOPNOTSUPP && r->options & IOPOLL)
         return r->not_polled = true;
     if (cqe->res == 0)
         errx(1, "reading %s: it ends sooner than its size said", r->path);
@@ -224,7 +224,7 @@ static bool arrived(struct reader *r, const struct io_uring_cqe *cqe)
 
 void reader_read(struct reader *r)
 {
-    unsigned unused[BLOCKS_MOST], n_unused = 0; /* Requests, as a stack. */
+    unsigned unused[MAX_BLOCKS], n_unused = 0; /* Requests, as a stack. */
     unsigned head, next = 0, finished = 0;
     struct io_uring_cqe *cqe;
 

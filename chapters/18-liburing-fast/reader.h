@@ -1,5 +1,5 @@
 /*
- * Reads through a ring with knobs to turn; reader.c shows what each changes.
+ * Reads through a ring with options to turn; reader.c shows what each changes.
  */
 #ifndef READER_H
 #define READER_H
@@ -13,7 +13,7 @@
 
 enum { SMALL = 4096, WHY = 120 };
 
-enum knobs {
+enum options {
     REGISTERED_FILE = 1,
     REGISTERED_BUFFERS = 2,
     REGISTERED = REGISTERED_FILE | REGISTERED_BUFFERS,
@@ -31,7 +31,7 @@ struct request {
 
 struct reader {
     struct io_uring ring;
-    unsigned knobs;
+    unsigned options;
     const char *path;
     int fd;
     const off_t *offsets; /* Of each operation. */
@@ -47,7 +47,7 @@ struct reader {
     bool not_polled;     /* IOPOLL: the kernel refused a read. */
 };
 
-/* Set up the ring as the knobs say. Where the kernel refuses: `why`, no ring. */
+/* Set up the ring as the options say. Where the kernel refuses: `why`, no ring. */
 bool reader_open(struct reader *r, char why[WHY]);
 
 /* Do all operations, a batch of them in flight. */

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# 18 · The knobs of a ring: what each is worth in system calls.
+# 18 · The options of a ring: what each is worth in system calls.
 
 setup() {
     load ../../common/test/helpers
@@ -39,7 +39,7 @@ rings() {
 # ratio CALLS READS: as the program prints it.
 ratio() { perl -e 'printf "%.3f", $ARGV[0] / $ARGV[1]' "$@"; }
 
-# need_all: skip where a knob is missing.
+# need_all: skip where an option is missing.
 need_all() {
     for name in "${ROWS[@]::7}"; do
         [[ $(row "$name") != 'not measured'* ]] ||
@@ -192,7 +192,7 @@ need_all() {
 }
 
 # bats test_tags=deep
-@test "a knob that is missing says so in its row; the others are measured" {
+@test "an option that is missing says so in its row; the others are measured" {
     need_strace
     fast --rounds 1
     need_all

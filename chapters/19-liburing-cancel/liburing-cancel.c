@@ -21,6 +21,7 @@
  */
 #define _GNU_SOURCE /* pipe2(), F_SETPIPE_SZ. */
 #include "args.h"
+#include "ready.h"
 #include "why.h"
 
 #include <err.h>
@@ -34,9 +35,24 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+static void ready(const struct args *args)
+{
+    struct io_uring ring;
+
+    (void)args;
+    ready_uring(NULL);
+    if (io_uring_queue_init(1, &ring, 0))
+        return; /* The run will say why. */
+    /* Came with the same kernel as IORING_OP_TIMEOUT. */
+    if (!(ring.features & IORING_FEAT_SINGLE_MMAP))
+        cannot_show("IORING_OP_TIMEOUT: it needs Linux 5.4 or later");
+    io_uring_queue_exit(&ring);
+}
+
 static const struct program program = {
     .name = "19-liburing-cancel",
     .does = "Gives up on requests, by time and by name; overflows a ring.",
+    .ready = ready,
 };
 
 enum { BYTES = 8, REQUESTS = 8, NOPS = 5 };
@@ -556,14 +572,11 @@ static void show(struct scene *s)
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
+    args_parse(argc, argv, &program);
+
     struct scene s = {.ring = open_ring(REQUESTS)};
 
-    /* Came with the same kernel as IORING_OP_TIMEOUT. */
-    if (!(s.ring.features & IORING_FEAT_SINGLE_MMAP))
-        cannot_show("IORING_OP_TIMEOUT: it needs Linux 5.4 or later");
-    if (!args.check)
-        show(&s);
+    show(&s);
     io_uring_queue_exit(&s.ring);
     return 0;
 }

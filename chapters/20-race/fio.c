@@ -59,7 +59,7 @@ static double reads_a_second(const char *terse)
 double fio_heat(const char *engine, const struct course *course)
 {
     const struct counterpart *c = counterpart_of(engine);
-    char bytes[32], size[32], depth[32], runtime[32], submit[48], most[48];
+    char bytes[32], size[32], depth[32], runtime[32], submit[48], max[48];
     /* Names mean more to fio than to us: it gets the open file, as stdin. */
     const char *arguments[24] = {"fio",
                                  "--name=race",
@@ -75,14 +75,14 @@ double fio_heat(const char *engine, const struct course *course)
                                  depth,
                                  runtime,
                                  submit,
-                                 most};
+                                 max};
     unsigned n = 15;
 
     snprintf(bytes, sizeof(bytes), "--size=%ju",
              (uintmax_t)course->count * course->size);
     snprintf(submit, sizeof(submit), "--iodepth_batch_submit=%u",
              course->batch);
-    snprintf(most, sizeof(most), "--iodepth_batch_complete_max=%u",
+    snprintf(max, sizeof(max), "--iodepth_batch_complete_max=%u",
              course->batch);
     snprintf(size, sizeof(size), "--bs=%u", course->size);
     snprintf(depth, sizeof(depth), "--iodepth=%u", course->depth);

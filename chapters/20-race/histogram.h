@@ -3,7 +3,7 @@
  *
  * A bucket for each value up to 64 ns; above, 64 buckets for each power of two.
  * So a bucket is at most 1/64 of its values wide, and its middle, which is what
- * comes back, is off by 0.8 % at the most. (HdrHistogram works like this.)
+ * comes back, is off by 0.8 % at most. (HdrHistogram works like this.)
  */
 #ifndef HISTOGRAM_H
 #define HISTOGRAM_H

@@ -12,8 +12,8 @@
 
 struct context {
     aio_context_t id;
-    struct iocb iocb[DEPTH_MOST];
-    struct iocb *queued[DEPTH_MOST];
+    struct iocb iocb[MAX_DEPTH];
+    struct iocb *queued[MAX_DEPTH];
     unsigned n_queued;
 };
 
@@ -74,7 +74,7 @@ static void io_submit_run(struct heat *heat)
 {
     struct context *context = heat->own;
     struct lane *lane = &heat->lanes[0];
-    struct io_event events[DEPTH_MOST];
+    struct io_event events[MAX_DEPTH];
 
     lane_look(lane);
     for (unsigned i = 0; i < heat->course->depth; i++)

@@ -24,7 +24,7 @@ bool lane_begin(struct lane *lane, struct slot *slot)
     struct heat *heat = lane->heat;
     const struct course *course = heat->course;
 
-    /* Everybody has one read at the least, however late it is. */
+    /* Everybody has one read at least, however late it is. */
     if (lane->now >= heat->deadline && lane->most_in_flight > 0)
         return false;
     /* All threads of an engine draw from one counter. */

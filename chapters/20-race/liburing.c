@@ -31,7 +31,7 @@ bool liburing_set_up(struct heat *heat, unsigned flags, const char *needs)
 bool liburing_register(struct heat *heat)
 {
     struct liburing *own = heat->own;
-    struct iovec memory[DEPTH_MOST];
+    struct iovec memory[MAX_DEPTH];
     unsigned depth = heat->course->depth;
     const char *what = "registering the file", *hint = "";
     int result = io_uring_register_files(&own->ring, &heat->course->fd, 1);

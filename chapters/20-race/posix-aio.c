@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 struct requests {
-    struct aiocb cb[DEPTH_MOST];
-    const struct aiocb *list[DEPTH_MOST]; /* In flight; else NULL. */
+    struct aiocb cb[MAX_DEPTH];
+    const struct aiocb *list[MAX_DEPTH]; /* In flight; else NULL. */
     const struct aiocb *mark; /* The last but some; see posix_aio_run(). */
     unsigned submitted;
 };
@@ -41,8 +41,8 @@ static bool posix_aio_open(struct heat *heat)
     unsigned depth = heat->course->depth;
     bool warm = heat->course->mode == WARM;
 
-    aio_init(&(struct aioinit){.aio_threads = warm ? 1 : DEPTH_MOST,
-                               .aio_num = DEPTH_MOST,
+    aio_init(&(struct aioinit){.aio_threads = warm ? 1 : MAX_DEPTH,
+                               .aio_num = MAX_DEPTH,
                                .aio_idle_time = 1});
     for (unsigned i = 0; i < depth; i++) {
         r->cb[i].aio_fildes = fcntl(heat->course->fd, F_DUPFD_CLOEXEC, 0);

@@ -57,7 +57,7 @@ enum { ENGINES = sizeof(engines) / sizeof(*engines) };
 
 /* Offsets are kept in memory, and what is warm has to fit there as well: of a
    larger file its first part is read. */
-enum { COUNT_MOST = 1 << 18, BYTES_MOST = 1 << 30, SAMPLED = 64 };
+enum { MAX_COUNT = 1 << 18, MAX_BYTES = 1 << 30, SAMPLED = 64 };
 
 static unsigned ms = 200, rounds = 5, depth = 32, size = 4096, direct, buffered,
                 warm;
@@ -65,29 +65,60 @@ static unsigned batch, csv, against_fio, sweep;
 static const char *list, *plot;
 static const char *const sweeps[] = {"none", "depth", NULL};
 
+static const struct program program;
+static unsigned choose(const struct engine **chosen);
+
+static void need_tool(const char *option, const char *name)
+{
+    if (!tool_exists(name))
+        cannot_show("%s needs %s; ./tour setup installs it", option, name);
+}
+
+static void ready(const struct args *args)
+{
+    const struct engine *chosen[ENGINES];
+
+    (void)args;
+    if (size % (unsigned)sysconf(_SC_PAGESIZE) && !direct && !warm)
+        args_wrong(&program,
+                   "--size: %u bytes are no whole pages, and what is read "
+                   "beside them is not cold; see --direct and --warm",
+                   size);
+    if (direct && (warm || buffered))
+        args_wrong(&program, "--direct: not with --%s",
+                   warm ? "warm" : "buffered");
+    choose(chosen);
+    if (plot)
+        need_tool("--plot", "gnuplot");
+    if (against_fio)
+        need_tool("--against-fio", "fio");
+}
+
 static const struct program program = {
     .name = "20-race",
     .does = "Races all mechanisms of the book: random reads from one file.",
+    .ready = ready,
     .takes_file = true,
-    .knobs =
-        (const struct knob[]){
-            KNOB_SECONDS("seconds", "of a heat at most", &ms, 10, 600 * 1000),
-            KNOB_NUMBER("rounds", "how often each has its turn", &rounds, 1,
-                        ROUNDS_MOST),
-            KNOB_NUMBER("depth", "reads in flight", &depth, 1, DEPTH_MOST),
-            KNOB_NUMBER("batch",
-                        "completions before a submit (2; all, if warm)", &batch,
-                        1, DEPTH_MOST),
-            KNOB_SIZE("size", "bytes of a read", &size, 512, 1 << 20),
-            KNOB_SWITCH("direct", "with O_DIRECT, from the disk", &direct),
-            KNOB_SWITCH("buffered", "through the page cache (so by default)",
-                        &buffered),
-            KNOB_SWITCH("warm", "buffered, all pages cached beforehand", &warm),
-            KNOB_TEXT("engines", "only these, with commas", &list, "LIST"),
-            KNOB_WORD("sweep", "what grows from 1 to 128", &sweep, sweeps),
-            KNOB_SWITCH("against-fio", "and each beside fio's", &against_fio),
-            KNOB_SWITCH("csv", "a line for each heat, no tables", &csv),
-            KNOB_TEXT("plot", "draw it, as SVG", &plot, "FILE"), KNOB_END},
+    .options =
+        (const struct program_option[]){
+            OPTION_SECONDS("seconds", "of a heat at most", &ms, 10, 600 * 1000),
+            OPTION_NUMBER("rounds", "how often each has its turn", &rounds, 1,
+                          MAX_ROUNDS),
+            OPTION_NUMBER("depth", "reads in flight", &depth, 1, MAX_DEPTH),
+            OPTION_NUMBER("batch",
+                          "completions before a submit (2; all, if warm)",
+                          &batch, 1, MAX_DEPTH),
+            OPTION_SIZE("size", "bytes of a read", &size, 512, 1 << 20),
+            OPTION_SWITCH("direct", "with O_DIRECT, from the disk", &direct),
+            OPTION_SWITCH("buffered", "through the page cache (so by default)",
+                          &buffered),
+            OPTION_SWITCH("warm", "buffered, all pages cached beforehand",
+                          &warm),
+            OPTION_TEXT("engines", "only these, with commas", &list, "LIST"),
+            OPTION_WORD("sweep", "what grows from 1 to 128", &sweep, sweeps),
+            OPTION_SWITCH("against-fio", "and each beside fio's", &against_fio),
+            OPTION_SWITCH("csv", "a line for each heat, no tables", &csv),
+            OPTION_TEXT("plot", "draw it, as SVG", &plot, "FILE"), OPTION_END},
 };
 
 static const char BEFORE[] = "before the race";
@@ -114,10 +145,10 @@ static void pick_offsets(struct course *course, off_t file_size)
              "%s is too small: %u reads of %u bytes in flight, and it has room "
              "for %ju",
              course->path, course->depth, course->size, (uintmax_t)blocks);
-    if (blocks > COUNT_MOST)
-        blocks = COUNT_MOST;
-    if (blocks > BYTES_MOST / course->size)
-        blocks = BYTES_MOST / course->size;
+    if (blocks > MAX_COUNT)
+        blocks = MAX_COUNT;
+    if (blocks > MAX_BYTES / course->size)
+        blocks = MAX_BYTES / course->size;
     course->count = (unsigned)blocks;
     course->offsets = calloc(course->count, sizeof(*course->offsets));
     course->right = calloc(course->count / CHECKED + 1, sizeof(*course->right));
@@ -135,7 +166,7 @@ static void pick_offsets(struct course *course, off_t file_size)
 static void open_course(struct course *course, struct blocks *blocks,
                         struct args *args)
 {
-    unsigned most = sweep ? 1 << (DEPTHS_MOST - 1) : depth;
+    unsigned max = sweep ? 1 << (MAX_DEPTHS - 1) : depth;
 
     args->count = 1; /* It is to see to it that there is a file to read. */
     args->size = whole_pages(size);
@@ -147,7 +178,7 @@ static void open_course(struct course *course, struct blocks *blocks,
                                       : warm ? WARM
                                              : COLD,
                               .size = size,
-                              .depth = most,
+                              .depth = max,
                               .time = (int64_t)ms * 1000000};
     pick_offsets(course, blocks->file_size);
     blocks_drop(blocks);
@@ -163,7 +194,7 @@ static void open_course(struct course *course, struct blocks *blocks,
     }
 }
 
-/* Pages of some of the blocks that are cached, of `SAMPLED` at the most. */
+/* Pages of some of the blocks that are cached, of `SAMPLED` at most. */
 static long cached(const struct course *course, const struct blocks *blocks,
                    unsigned *of)
 {
@@ -384,12 +415,6 @@ static void report(struct report *report)
         report_plot(report, plot);
 }
 
-static void need_tool(const char *option, const char *name)
-{
-    if (!tool_exists(name))
-        cannot_show("%s needs %s; ./tour setup installs it", option, name);
-}
-
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
@@ -397,24 +422,10 @@ int main(int argc, char **argv)
     struct blocks blocks;
     struct course course;
 
-    if (size % (unsigned)sysconf(_SC_PAGESIZE) && !direct && !warm)
-        args_wrong(&program,
-                   "--size: %u bytes are no whole pages, and what is read "
-                   "beside them is not cold; see --direct and --warm",
-                   size);
-    if (direct && (warm || buffered))
-        args_wrong(&program, "--direct: not with --%s",
-                   warm ? "warm" : "buffered");
     unsigned count = choose(chosen);
-    if (args.check)
-        return 0;
-    if (plot)
-        need_tool("--plot", "gnuplot");
-    if (against_fio)
-        need_tool("--against-fio", "fio");
 
     open_course(&course, &blocks, &args);
-    unsigned depths = sweep ? DEPTHS_MOST : 1;
+    unsigned depths = sweep ? MAX_DEPTHS : 1;
     struct entry *entries = calloc(depths * count, sizeof(*entries));
     if (!entries)
         err(1, "allocating the results");

@@ -21,7 +21,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { WHY = 160, DEPTH_MOST = 256, CHECKED = 64 };
+enum { WHY = 160, MAX_DEPTH = 256, CHECKED = 64 };
 
 /* How the pages of the file are found. */
 enum mode { COLD, WARM, DIRECT };

@@ -13,7 +13,7 @@ static const char *const modes[] = {"cold", "warm", "direct"};
 /* cost_median() sorts, and rounds must stay in their order. */
 static double median_of(const double *values, unsigned count)
 {
-    double copy[ROUNDS_MOST];
+    double copy[MAX_ROUNDS];
 
     memcpy(copy, values, count * sizeof(*copy));
     return cost_median(copy, count);
@@ -33,13 +33,13 @@ double report_fio_median(const struct report *report, const struct entry *entry)
 /* From the smallest to the largest, in percent of the median. */
 static double spread(const double *values, unsigned count)
 {
-    double least = values[0], most = values[0];
+    double min = values[0], max = values[0];
 
     for (unsigned i = 1; i < count; i++) {
-        least = values[i] < least ? values[i] : least;
-        most = values[i] > most ? values[i] : most;
+        min = values[i] < min ? values[i] : min;
+        max = values[i] > max ? values[i] : max;
     }
-    return 100 * (most - least) / median_of(values, count);
+    return 100 * (max - min) / median_of(values, count);
 }
 
 static void bar(double share)
@@ -150,7 +150,7 @@ void report_tables(const struct report *report)
 static double ratio(const struct report *report, const struct entry *entry,
                     double *off)
 {
-    double ratios[ROUNDS_MOST] = {0};
+    double ratios[MAX_ROUNDS] = {0};
 
     for (unsigned round = 0; round < report->rounds; round++)
         ratios[round] = entry->value[RATE][round] / entry->fio[round];

@@ -8,7 +8,7 @@
 
 #include <stdio.h>
 
-enum { ROUNDS_MOST = 99, DEPTHS_MOST = 8 };
+enum { MAX_ROUNDS = 99, MAX_DEPTHS = 8 };
 
 /* Latencies are in microseconds; calls and processor time are for one read. */
 enum measure { RATE, P50, P99, P999, CALLS, CPU, MEASURES };
@@ -18,12 +18,12 @@ struct entry {
     const char *name;
     char why[WHY]; /* Empty, or why it does not run. */
     unsigned depth;
-    unsigned in_flight[ROUNDS_MOST]; /* The most. */
-    uint64_t reads[ROUNDS_MOST];
-    double seconds[ROUNDS_MOST];
-    double value[MEASURES][ROUNDS_MOST];
-    double fio[ROUNDS_MOST]; /* Reads a second of fio's; 0 is none. */
-    const char *fio_name;    /* What fio calls it; NULL: it has none. */
+    unsigned in_flight[MAX_ROUNDS]; /* The most. */
+    uint64_t reads[MAX_ROUNDS];
+    double seconds[MAX_ROUNDS];
+    double value[MEASURES][MAX_ROUNDS];
+    double fio[MAX_ROUNDS]; /* Reads a second of fio's; 0 is none. */
+    const char *fio_name;   /* What fio calls it; NULL: it has none. */
 };
 
 struct report {

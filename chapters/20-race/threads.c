@@ -17,7 +17,7 @@ struct pool {
                    take that of a thread that has not begun yet. */
     bool called_off;
     unsigned threads;
-    pthread_t thread[DEPTH_MOST];
+    pthread_t thread[MAX_DEPTH];
 };
 
 static void wait_for(sem_t *semaphore)

@@ -80,8 +80,8 @@ static void reap(struct lane *lane, struct ring *ring)
     unsigned head = atomic_load_explicit(ring->cq_head, memory_order_relaxed);
     unsigned tail = atomic_load_explicit(ring->cq_tail, memory_order_acquire);
 
-    unsigned most = head + lane->heat->course->batch;
-    for (; head != tail && head != most; head++) {
+    unsigned max = head + lane->heat->course->batch;
+    for (; head != tail && head != max; head++) {
         const struct io_uring_cqe *cqe = &ring->cqes[head & ring->cq_mask];
         struct slot *slot = &lane->heat->slots[cqe->user_data];
         lane_end(lane, slot, cqe->res);

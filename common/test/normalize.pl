@@ -92,7 +92,7 @@ sub normalize {
         s/^(pages cached before the cold copies: )\d+$/$1N/mg;
         s/^(threads of the kernel's: )\d+$/$1N/mg;
 
-        # What a knob buys is up to the machine. How many calls it saves is a
+        # What an option buys is up to the machine. How many calls it saves is a
         # claim; but a poller that has to wait for a processor is waited for.
         s/^((?:\d+ at a time|\+ [^:\n]*?) +)\d+ +[\d.]+( +[\d.]+) +[\d.]+$/$1N N$2 N/mg;
         s/^(SQPOLL +)\d+(?: +[\d.]+){3}$/$1N N N N/mg;

@@ -1,0 +1,35 @@
+/**
+ * @file ready.h
+ * Can this machine show it? For `ready` in struct program: each of these returns
+ * where what it stands for works, and else ends the program with status 77 and the
+ * reason. They do what a run will do, and leave nothing open.
+ *
+ * In a run they do nothing but with NULL for the arguments: the run's own calls
+ * will tell (why.h), and who looks on with strace sees those calls alone. Whoever
+ * prints before it makes them passes NULL.
+ */
+#ifndef READY_H
+#define READY_H
+
+#include "args.h"
+
+/** io_uring: a ring is set up, mapped, and entered with a request. Linux 5.1. */
+void ready_uring(const struct args *args);
+
+/** The same, and it knows IORING_OP_READ and IORING_OP_WRITE: Linux 5.6. */
+void ready_uring_read(const struct args *args);
+
+/**
+ * A ring in which the kernel may make a thread for a request that needs one. With
+ * `ulimit -u`, or `pids.max` of a cgroup, it may not, and would cancel each request
+ * that does: a write or an fsync to most file systems, a rename, a splice. The
+ * names of such threads begin with iou-wrk, and they belong to the process.
+ *
+ * @param what  What needs the thread, for the message.
+ */
+void ready_uring_worker(const char *what);
+
+/** Linux AIO: a context is set up, and takes a request. Linux 2.6. */
+void ready_aio(const struct args *args);
+
+#endif
