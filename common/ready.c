@@ -48,6 +48,13 @@ void ready_uring(const struct args *args)
     run_nop(0, &features);
 }
 
+/* This feature came with the same kernel as the two requests. */
+static void need_read(unsigned features)
+{
+    if (!(features & IORING_FEAT_RW_CUR_POS))
+        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
+}
+
 void ready_uring_read(const struct args *args)
 {
     unsigned features;
@@ -55,9 +62,7 @@ void ready_uring_read(const struct args *args)
     if (left_to_the_run(args))
         return;
     run_nop(0, &features);
-    /* This feature came with the same kernel as the two requests. */
-    if (!(features & IORING_FEAT_RW_CUR_POS))
-        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
+    need_read(features);
 }
 
 void ready_uring_worker(const char *what)
@@ -67,6 +72,7 @@ void ready_uring_worker(const char *what)
     /* With this flag it goes to a thread of the kernel's, whatever it is. */
     if (run_nop(IOSQE_ASYNC, &features) == -ECANCELED)
         cannot_show("%s: %s", what, request_error(ECANCELED));
+    need_read(features);
 }
 
 void ready_aio(const struct args *args)

@@ -20,7 +20,8 @@ void ready_uring(const struct args *args);
 void ready_uring_read(const struct args *args);
 
 /**
- * A ring in which the kernel may make a thread for a request that needs one. With
+ * As ready_uring_read(NULL), and in that ring the kernel may make a thread for a
+ * request that needs one. With
  * `ulimit -u`, or `pids.max` of a cgroup, it may not, and would cancel each request
  * that does: a write or an fsync to most file systems, a rename, a splice. The
  * names of such threads begin with iou-wrk, and they belong to the process.

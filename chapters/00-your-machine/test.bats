@@ -299,10 +299,10 @@ raw_setup() {
     command -v setpriv >/dev/null || skip 'setpriv is not installed'
     # Folders above may keep others out: there is always one that lets them in.
     local as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
-    ME=$ALL/00-your-machine # What is below the scratch folder is closed to others.
-    "${as_nobody[@]}" test -x "$ME" -a -r /etc/passwd ||
+    local me=$ALL/00-your-machine # What is below the scratch folder is closed to others.
+    "${as_nobody[@]}" test -x "$me" -a -r /etc/passwd ||
         skip 'the build tree is closed to others'
-    run -0 "${as_nobody[@]}" "$ME" /etc/passwd
+    run -0 "${as_nobody[@]}" "$me" /etc/passwd
     joined
     assert_regex "$(fact 'pages can be dropped')" '^unknown: '
 }

@@ -9,9 +9,8 @@
  * but by trying.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/00-your-machine/your-machine.c \
- *           common/{args,blocks,terminal,why}.c \
- *           -luring -lz -o 00-your-machine
+ *           chapters/00-your-machine/your-machine.c common/?*.c -lz -luring \
+ *           -o 00-your-machine
  *
  * Needs: any Linux; liburing 2.3.
  * Manual pages: io_uring_setup(2), io_uring_register(2), io_setup(2), statx(2),

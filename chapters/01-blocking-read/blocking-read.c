@@ -9,9 +9,8 @@
  * warm pass, drawn to the same scale, hardly leaves the left edge.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/01-blocking-read/blocking-read.c \
- *           common/{args,blocks,save,terminal,timeline}.c \
- *           -lz -o 01-blocking-read
+ *           chapters/01-blocking-read/blocking-read.c common/?*.c -lz \
+ *           -o 01-blocking-read
  *
  * Needs: any Linux.
  * Manual pages: pread(2), mincore(2), posix_fadvise(2), getrusage(2).

@@ -10,9 +10,8 @@
  * replacing a file: what is still to be written, and which file has the name?
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/02-durable-write/durable-write.c \
- *           common/{args,blocks,save,scratch,terminal,timeline}.c \
- *           -lz -o 02-durable-write
+ *           chapters/02-durable-write/durable-write.c common/?*.c -lz \
+ *           -o 02-durable-write
  *
  * Needs: any Linux; 6.5 to count the pages that are still to be written.
  * Manual pages: write(2), fsync(2), open(2), rename(2), cachestat(2).

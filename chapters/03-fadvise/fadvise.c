@@ -8,10 +8,8 @@
  * Watch for: with advice the eight bars overlap, in one thread. But nothing
  * says when the pages are there: the reads find out, and wait if they are not.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/03-fadvise/fadvise.c \
- *           common/{args,blocks,save,scratch,terminal,timeline}.c \
- *           -lz -o 03-fadvise
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/03-fadvise/fadvise.c \
+ *           common/?*.c -lz -o 03-fadvise
  *
  * Needs: Linux 2.6.27, for pipe2(2); glibc 2.32, for strerrorname_np(3).
  * Manual pages: posix_fadvise(2), mincore(2), sync_file_range(2).

@@ -10,9 +10,8 @@
  * the answers says that the pages are not there.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/04-stalled-loop/stalled-loop.c \
- *           common/{args,blocks,save,terminal,timeline}.c \
- *           -lz -o 04-stalled-loop
+ *           chapters/04-stalled-loop/stalled-loop.c common/?*.c -lz \
+ *           -o 04-stalled-loop
  *
  * Needs: Linux 2.6.27, for timerfd and epoll_create1().
  * Manual pages: epoll(7), epoll_ctl(2), timerfd_create(2), poll(2), open(2).

@@ -7,10 +7,8 @@
  * Watch for: the facts of our own pool, number by number; and
  * UV_THREADPOOL_SIZE=2 in front of the command.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/05-thread-pool/libuv.c \
- *           common/{args,blocks,save,terminal,timeline}.c \
- *           -luv -lz -o 05-thread-pool-libuv
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/05-thread-pool/libuv.c \
+ *           common/?*.c -lz -luv -o 05-libuv
  *
  * Needs: libuv 1.x.
  * Manual pages: none; the reference is at https://docs.libuv.org.
@@ -35,7 +33,7 @@
 enum { TICK = 50 * 1000 /* Nanoseconds. */ };
 
 static const struct program program = {
-    .name = "05-thread-pool-libuv",
+    .name = "05-libuv",
     .page = "05-thread-pool",
     .does = "Reads blocks of a file with uv_fs_read(), in libuv's pool.",
     .reads_blocks = true,
@@ -236,7 +234,7 @@ static void count_switches(void)
    it calls abort(). Only what is safe in a signal handler may be done here. */
 static void gave_up(int number)
 {
-    static const char text[] = "05-thread-pool-libuv: libuv has given up: a "
+    static const char text[] = "05-libuv: libuv has given up: a "
                                "system call failed, strace will say which. "
                                "If it is clone(2), see ulimit -u\n";
 

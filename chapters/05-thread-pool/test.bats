@@ -6,13 +6,13 @@ setup() {
     load ../../common/test/helpers
     FILE=$(make_file $((4 << 20)))
     POOLS=(05-thread-pool)
-    if [[ -x $BIN/05-thread-pool-libuv ]]; then
-        POOLS+=(05-thread-pool-libuv)
+    if [[ -x $BIN/05-libuv ]]; then
+        POOLS+=(05-libuv)
     fi
 }
 
 need_libuv() {
-    [[ -x $BIN/05-thread-pool-libuv ]] ||
+    [[ -x $BIN/05-libuv ]] ||
         skip 'libuv was not there when this was built (libuv1-dev)'
 }
 
@@ -296,7 +296,7 @@ with_tsan() {
     for n in 1 2 8; do
         export UV_THREADPOOL_SIZE=$n
         for _ in {1..20}; do
-            run -0 "$BIN/05-thread-pool-libuv" "$FILE"
+            run -0 "$BIN/05-libuv" "$FILE"
             assert_equal "$(fact checksum)" "$(checksum_of_01)"
             threads_are $n
             assert [ "$(fact 'most in flight')" -le $n ]
@@ -310,7 +310,7 @@ with_tsan() {
     need_libuv
     need_strace
     run -1 --separate-stderr strace -o /dev/null -e signal=none \
-        -e inject=epoll_wait,epoll_pwait:error=EPERM "$BIN/05-thread-pool-libuv" "$FILE"
+        -e inject=epoll_wait,epoll_pwait:error=EPERM "$BIN/05-libuv" "$FILE"
     # A newer libuv prints the assertion that failed in front of it.
-    assert_regex "$stderr" '05-thread-pool-libuv: libuv has given up: '
+    assert_regex "$stderr" '05-libuv: libuv has given up: '
 }

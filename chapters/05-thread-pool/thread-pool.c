@@ -10,9 +10,8 @@
  * the loop of chapter 04 handled none.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/05-thread-pool/thread-pool.c \
- *           common/{args,blocks,save,terminal,timeline}.c \
- *           -pthread -lz -o 05-thread-pool
+ *           chapters/05-thread-pool/thread-pool.c common/?*.c -lz -pthread \
+ *           -o 05-thread-pool
  *
  * Needs: Linux 2.6.27, for the flags of eventfd(2) and timerfd_create(2).
  * Manual pages: pthreads(7), pthread_cond_wait(3), eventfd(2), epoll(7),

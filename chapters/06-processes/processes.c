@@ -9,10 +9,8 @@
  * Watch for: four bars at a time, and a main thread that only waits. In the
  * table below, what advice alone does: the pages are there before the read.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/06-processes/processes.c \
- *           common/{args,blocks,save,terminal,timeline}.c \
- *           -lz -o 06-processes
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/06-processes/processes.c \
+ *           common/?*.c -lz -o 06-processes
  *
  * Needs: any Linux.
  * Manual pages: fork(2), mmap(2), posix_fadvise(2), prctl(2), waitpid(2).

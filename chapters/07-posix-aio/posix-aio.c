@@ -10,10 +10,8 @@
  * of them works, and the staircase of chapter 01 is back. For eight
  * descriptors of the same file, bars lie side by side.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/07-posix-aio/posix-aio.c \
- *           common/{args,blocks,save,scratch,terminal,timeline}.c \
- *           -lz -o 07-posix-aio
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/07-posix-aio/posix-aio.c \
+ *           common/?*.c -lz -o 07-posix-aio
  *
  * Needs: glibc 2.34; an older one keeps these functions in librt (-lrt).
  * Manual pages: aio(7), aio_suspend(3), aio_cancel(3), lio_listio(3),

@@ -9,10 +9,8 @@
  * not start them; it did them, asleep eight times over. On a file opened
  * without O_DIRECT, the asynchronous interface isn't.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/08-io-submit/io-submit.c \
- *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
- *           -lz -o 08-io-submit
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/08-io-submit/io-submit.c \
+ *           common/?*.c -lz -o 08-io-submit
  *
  * Needs: Linux 4.18 for fsync through io_submit(2), 2.6 for the rest; glibc
  * 2.32.

@@ -9,10 +9,8 @@
  * in the cache afterwards, so the second pass goes to the disk again. And a
  * write that makes the file longer is done in io_submit(2) still.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/09-o-direct/o-direct.c \
- *           common/{args,blocks,save,scratch,terminal,timeline,why}.c \
- *           -lz -o 09-o-direct
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/09-o-direct/o-direct.c \
+ *           common/?*.c -lz -o 09-o-direct
  *
  * Needs: Linux 2.6 and a file system with O_DIRECT; 6.1 to be told the
  * alignment, and that one's headers to build; glibc 2.32.

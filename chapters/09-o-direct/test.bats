@@ -252,15 +252,15 @@ job_of() {
 
 @test "no O_DIRECT, said in either way: 77, with the reason" {
     need_strace
-    # F_SETFL on the scratch file; then on FILE (the third call takes O_NONBLOCK
-    # off it).
-    for when in 2 5; do
+    # F_SETFL on the scratch file; then on FILE (the call before takes O_NONBLOCK
+    # off it, and the run has a scratch file of its own).
+    for when in 2 7; do
         run -77 --separate-stderr strace -o /dev/null -e signal=none \
             -e inject=fcntl:error=EINVAL:when=$when "$BIN/09-o-direct" "$FILE"
         assert_regex "$stderr" '^09-o-direct: .*: its file system has no O_DIRECT'
         case $when in
             2) assert_regex "$stderr" 'TMPDIR says where scratch files go' ;;
-            5) assert_regex "$stderr" 'copy the file to one' ;;
+            7) assert_regex "$stderr" 'copy the file to one' ;;
         esac
         assert_equal "$output" ''
     done

@@ -11,20 +11,19 @@
  * not close it, while a request is in flight.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/10-io-submit-poll/{io-submit-poll,server}.c \
- *           chapters/10-io-submit-poll/events-{aio,epoll,poll}.c \
- *           common/{args,count,why}.c -o 10-io-submit-poll
+ *           chapters/10-io-submit-poll/io-submit-poll.c common/?*.c \
+ *           common/server/?*.c -lz -o 10-io-submit-poll
  *
  * Needs: Linux 4.19 for IOCB_CMD_POLL; glibc 2.32.
  * Manual pages: io_submit(2), io_cancel(2), epoll(7), poll(2), accept(2),
  * eventfd(2).
  */
 #define _GNU_SOURCE /* strerrorname_np() */
-#include "aio.h"
 #include "args.h"
 #include "count.h"
 #include "ready.h"
-#include "server.h"
+#include "server/aio.h"
+#include "server/server.h"
 #include "why.h"
 
 #include <err.h>
@@ -219,8 +218,10 @@ static void show_servers(void)
     compare("epoll", &events_epoll);
     compare("poll", &events_poll);
     putchar('\n');
-    count_print(__FILE__, (const char *[]){"events-aio.c", "events-epoll.c",
-                                           "events-poll.c", NULL});
+    count_print(__FILE__,
+                (const char *[]){"../../common/server/events-aio.c",
+                                 "../../common/server/events-epoll.c",
+                                 "../../common/server/events-poll.c", NULL});
 }
 
 static void ready(const struct args *args)

@@ -113,7 +113,7 @@ END
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/10-io-submit-poll"
     for file in events-aio events-epoll events-poll; do
-        code=$(code_lines "$ROOT/chapters/10-io-submit-poll/$file.c")
+        code=$(code_lines "$ROOT/common/server/$file.c")
         assert_regex "$(fact 'lines of code')" "(^| )$code in $file.c"
     done
 }

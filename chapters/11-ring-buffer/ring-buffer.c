@@ -10,9 +10,8 @@
  * yet nobody mistakes one for the other.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/11-ring-buffer/ring-buffer.c \
- *           common/args.c \
- *           -pthread -o 11-ring-buffer
+ *           chapters/11-ring-buffer/ring-buffer.c common/?*.c -lz -pthread \
+ *           -o 11-ring-buffer
  *
  * Needs: any Linux.
  * Manual pages: pthreads(7), sched_yield(2). None has the order of memory: that

@@ -9,8 +9,7 @@
  * and in one round each of them goes up by one.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/12-uring-setup/uring-setup.c \
- *           common/{args,why}.c \
+ *           chapters/12-uring-setup/uring-setup.c common/?*.c -lz \
  *           -o 12-uring-setup
  *
  * Needs: Linux 5.1; 5.4 for both rings in one mmap.

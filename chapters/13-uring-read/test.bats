@@ -84,13 +84,13 @@ submitted() {
 fail_enter() {
     run --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:error="$1":when="$2" \
-        "$BIN/13-uring-read" --entries 2 "${@:3}" "$FILE"
+        "$BIN/13-uring-read" --entries 2 "${@:3}"
 }
 
 @test "enter is made again after EINTR, be it a submit or a wait" {
     need_strace
     for when in 1 2 3 4; do
-        fail_enter EINTR "$when" -n 20
+        fail_enter EINTR "$when" -n 20 "$FILE"
         assert_success
         assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
     done
@@ -102,12 +102,12 @@ fail_enter() {
 @test "EAGAIN and EBUSY pass while reads are in flight, else they are errors" {
     need_strace
     need_cold
-    FILE=$(make_file $((8 << 20)))
-    right=$(checksum_of_01 -s 1M)
+    big=$(make_file $((8 << 20)))
+    right=$(FILE=$big checksum_of_01 -s 1M)
     for error in EAGAIN EBUSY; do
         passed=0
         for when in {2..8}; do
-            fail_enter $error "$when" -n 8 -s 1M
+            fail_enter $error "$when" -s 1M "$big"
             if [[ $status == 0 ]]; then
                 assert_equal "$(fact checksum)" "$right"
                 ((++passed))

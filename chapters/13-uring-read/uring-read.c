@@ -10,9 +10,8 @@
  * cold and without O_DIRECT, where io_submit(2) had done all eight itself.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/13-uring-read/uring-read.c \
- *           common/{args,blocks,ring,save,terminal,timeline,why}.c \
- *           -lz -o 13-uring-read
+ *           chapters/13-uring-read/uring-read.c common/?*.c -lz \
+ *           -o 13-uring-read
  *
  * Needs: Linux 5.6, for IORING_OP_READ.
  * Manual pages: io_uring(7), io_uring_enter(2).

@@ -10,8 +10,7 @@
  * broke was never begun. And for a failure that breaks no chain.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/14-uring-link/uring-link.c \
- *           common/{args,ring,scratch,why,worker}.c \
+ *           chapters/14-uring-link/uring-link.c common/?*.c -lz \
  *           -o 14-uring-link
  *
  * Needs: Linux 5.6, for IORING_OP_WRITE; 5.11 to rename through the ring; 6.5
@@ -49,7 +48,6 @@ static const char *const breakable[] = {"none",   "write",  "fsync",
 static void ready(const struct args *args)
 {
     (void)args;
-    ready_uring_read(NULL);
     ready_uring_worker("an fsync or a rename in the ring");
 }
 

@@ -8,9 +8,8 @@
  * counts what was saved.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/15-liburing-read/liburing-read.c \
- *           common/{args,blocks,count,save,terminal,timeline,why}.c \
- *           -lz -luring -o 15-liburing-read
+ *           chapters/15-liburing-read/liburing-read.c common/?*.c -lz -luring \
+ *           -o 15-liburing-read
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
  * Manual pages: io_uring_queue_init(3), io_uring_get_sqe(3),

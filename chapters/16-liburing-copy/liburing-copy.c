@@ -9,11 +9,8 @@
  * Watch for: which of the two is quicker, cold and warm, and how many system
  * calls each one makes.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/16-liburing-copy/{liburing-copy,demo}.c \
- *           common/{args,blocks,cost,ring,save,scratch}.c \
- *           common/{terminal,timeline,why,worker}.c \
- *           -lz -luring -o 16-liburing-copy
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/16-liburing-copy/?*.c \
+ *           common/?*.c -lz -luring -o 16-liburing-copy
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
  * Manual pages: io_uring_prep_read(3), io_uring_submit_and_wait(3), preadv2(2),
@@ -45,8 +42,9 @@ static unsigned synced;
 
 static void ready(const struct args *args)
 {
-    ready_uring_read(NULL);
-    if (!args->destination)
+    if (args->destination)
+        ready_uring_read(args);
+    else
         ready_uring_worker("writes beside reads");
 }
 

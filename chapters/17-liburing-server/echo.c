@@ -7,8 +7,8 @@
  */
 #include "echo.h"
 
-#include "../10-io-submit-poll/server.h"
 #include "args.h"
+#include "server/server.h"
 #include "timeline.h"
 #include "why.h"
 

@@ -10,22 +10,19 @@
  * Watch for: two submits bring three messages and the end. And one server needs
  * fewer system calls than it echoes messages.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/17-liburing-server/{liburing-server,echo}.c \
- *           chapters/10-io-submit-poll/{server,events-{aio,epoll,poll}}.c \
- *           common/{args,count,save,terminal,timeline,why}.c \
- *           -luring -o 17-liburing-server
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/17-liburing-server/?*.c \
+ *           common/?*.c common/server/?*.c -lz -luring -o 17-liburing-server
  *
  * Needs: Linux 6.0, for multishot recv; liburing 2.3.
  * Manual pages: io_uring_prep_recv_multishot(3), io_uring_register_buf_ring(3),
  * io_uring_prep_multishot_accept(3), io_uring_prep_cancel(3), signalfd(2).
  */
 #define _GNU_SOURCE /* strerrorname_np() */
-#include "../10-io-submit-poll/aio.h"
-#include "../10-io-submit-poll/server.h"
 #include "args.h"
 #include "count.h"
 #include "echo.h"
+#include "server/aio.h"
+#include "server/server.h"
 #include "why.h"
 
 #include <err.h>
@@ -241,8 +238,8 @@ static void show_servers(void)
     compare("poll", &events_poll);
     putchar('\n');
     count_print(__FILE__,
-                (const char *[]){"echo.c", "../10-io-submit-poll/server.c",
-                                 "../10-io-submit-poll/events-epoll.c", NULL});
+                (const char *[]){"echo.c", "../../common/server/server.c",
+                                 "../../common/server/events-epoll.c", NULL});
 }
 
 int main(int argc, char **argv)

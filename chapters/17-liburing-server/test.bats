@@ -38,10 +38,10 @@ teardown() { server_kill; }
 
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/17-liburing-server"
-    for file in 17-liburing-server/echo 10-io-submit-poll/server \
-        10-io-submit-poll/events-epoll; do
-        code=$(code_lines "$ROOT/chapters/$file.c")
-        assert_regex "$(fact 'lines of code')" "(^| )$code in ${file#*/}.c"
+    for file in chapters/17-liburing-server/echo common/server/server \
+        common/server/events-epoll; do
+        code=$(code_lines "$ROOT/$file.c")
+        assert_regex "$(fact 'lines of code')" "(^| )$code in ${file##*/}.c"
     done
 }
 

@@ -10,10 +10,8 @@
  *
  * reader.c, beside this file, is the lesson: what each option changes in the code.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/18-liburing-fast/{liburing-fast,reader}.c \
- *           common/{args,blocks,cost,save,terminal,timeline,why}.c \
- *           -lz -luring -o 18-liburing-fast
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/18-liburing-fast/?*.c \
+ *           common/?*.c -lz -luring -o 18-liburing-fast
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3. A option that needs more
  * says so in its row: SQPOLL 5.12, DEFER_TASKRUN 6.1.

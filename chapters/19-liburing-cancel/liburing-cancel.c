@@ -9,8 +9,7 @@
  * said by its own CQE only, and until that has come the buffer is the kernel's.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/19-liburing-cancel/liburing-cancel.c \
- *           common/{args,why}.c \
+ *           chapters/19-liburing-cancel/liburing-cancel.c common/?*.c -lz \
  *           -luring -o 19-liburing-cancel
  *
  * Needs: Linux 5.4 for timeouts, 5.5 for the overflow, 5.6 for the reads, 5.7

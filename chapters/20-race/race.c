@@ -11,9 +11,7 @@
  * The engines are a file each, beside this one. A new one is its file, its name
  * in CMakeLists.txt, and a line in the list below.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/20-race/[a-z]*.c \
- *           common/{args,blocks,cost,ring,save,scratch,terminal,timeline}.c \
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/20-race/?*.c common/?*.c \
  *           -lz -luring -o 20-race
  *
  * Needs: Linux 4.18 or later; liburing 2.3. An engine that needs more says so.

@@ -81,10 +81,10 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
         [[ $(head -n 1 "$OUT") == "usage: $program"* ]] ||
             problem "$CALLED: does not begin with the usage"
         grep -q "^example: $program" "$OUT" || problem "$CALLED: no example"
-        # A chapter may have a second program, whose name begins with the first's.
+        # NN-slug is chapters/NN-slug/slug.c, and NN-x another one in that folder.
         on_page=$(sed -n 's/^page:    //p' "$OUT")
-        [[ $on_page == chapters/+([^/])/README.md && -e $ROOT/$on_page &&
-            $program == "$(basename "${on_page%/*}")"?(-*) ]] ||
+        [[ $on_page == "chapters/${program%%-*}-"+([^/])/README.md &&
+            -e $ROOT/$on_page && -e $ROOT/${on_page%/*}/${program#*-}.c ]] ||
             problem "$CALLED: does not name its page"
         ! grep -qE '^.{81}' "$OUT" ||
             problem "$CALLED: wider than 80 columns"

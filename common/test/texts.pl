@@ -258,8 +258,8 @@ sub compare {
     my $why;
     $why = $output if $status == 77;
     $why = "$1 is not built, for want of a library"
-        if $status == 127 && $command =~ m{^(?:\w+=\S+ )*build/bin/(\S+)}
-        && !-e "build/bin/$1" && slurp('CMakeLists.txt') =~ /add_executable\($1 /;
+        if $status && $command =~ m{^(?:\w+=\S+ )*(?:build/bin/|\./tour )(\S+)}
+        && !-e "build/bin/$1" && glob($1 =~ s{^(..)-(.*)}{chapters/$1-*/$2.c}r);
     $why = "pages can't be dropped from the cache"
         if $want =~ /, cold:/ && $got =~ /, (?:warm:|cold or warm: unknown)/;
     $why = "dirty pages can't be counted here, or there are none"
