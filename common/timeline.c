@@ -66,6 +66,7 @@ struct timeline *timeline_new(const char *title, unsigned blocks)
 
 void timeline_free(struct timeline *timeline)
 {
+    free(timeline->origin);
     free(timeline->main);
     free(timeline->block);
     free(timeline);
@@ -87,15 +88,71 @@ void timeline_submitted(struct timeline *timeline, unsigned block)
     timeline->block[block].begin = timeline_now() - timeline->start;
 }
 
+/* Without a watch: a block is found complete. What has returned since it was handed
+   over, besides looks? Its own submit alone; or last of all a wait, or another
+   submit. */
+static enum came came_by_calls(const struct timeline *timeline, unsigned block)
+{
+    if (timeline->past - timeline->block[block].past <= 1)
+        return IN_SUBMIT;
+    for (unsigned i = timeline->calls; i-- > 0;)
+        if (timeline->main[i].call == CALL_WAIT)
+            return ASLEEP;
+        else if (timeline->main[i].call != CALL_LOOK)
+            break;
+    return BETWEEN;
+}
+
 void timeline_completed(struct timeline *timeline, unsigned block)
 {
+    enum came came;
+
     timeline->block[block].end = timeline_now() - timeline->start;
-    if (timeline->past - timeline->block[block].past <= 1)
-        timeline->completed_early++;
+    if (!timeline->arrived) {
+        came = came_by_calls(timeline, block);
+    } else if (timeline->reaped < timeline->origins) {
+        came = timeline->origin[timeline->reaped++];
+    } else { /* It came after the last mark. */
+        came = BETWEEN;
+        timeline->reaped++;
+    }
+    timeline->came[came]++;
+}
+
+void timeline_partly(struct timeline *timeline)
+{
+    timeline->reaped++;
+}
+
+void timeline_watch(struct timeline *timeline,
+                    unsigned (*arrived)(const void *context),
+                    const void *context)
+{
+    timeline->arrived = arrived;
+    timeline->context = context;
+    timeline->origins = timeline->reaped = 0;
+    timeline->before = arrived(context);
+}
+
+/* Completions that have come since the last look came now. */
+static void see_completions(struct timeline *timeline, enum came came)
+{
+    if (!timeline->arrived)
+        return;
+    unsigned count = timeline->arrived(timeline->context) - timeline->before;
+    if (count > timeline->origin_room) {
+        timeline->origin_room = 2 * count + timeline->blocks;
+        timeline->origin = realloc(timeline->origin, timeline->origin_room);
+        if (!timeline->origin)
+            err(1, "allocating a timeline of %u completions", count);
+    }
+    while (timeline->origins < count)
+        timeline->origin[timeline->origins++] = (unsigned char)came;
 }
 
 void timeline_call(struct timeline *timeline, enum call call)
 {
+    see_completions(timeline, BETWEEN);
     if (timeline->calls == timeline->room) {
         unsigned room = 2 * timeline->room;
         struct bar *more =
@@ -107,18 +164,26 @@ void timeline_call(struct timeline *timeline, enum call call)
     }
     struct bar *bar = &timeline->main[timeline->calls];
     bar->call = call;
-    bar->sleeps = timeline_sleeps();
+    /* getrusage() is a way into the kernel, and completions may come on it. */
+    bar->sleeps = call == OWN_WORK ? 0 : timeline_sleeps();
     bar->begin = timeline_now() - timeline->start;
 }
 
 void timeline_return(struct timeline *timeline)
 {
+    static const enum came came[] = {[CALL_SUBMIT] = IN_SUBMIT,
+                                     [CALL_LOOK] = BETWEEN,
+                                     [CALL_WAIT] = ASLEEP,
+                                     [OWN_WORK] = AT_WORK};
     int error = errno;
-    struct bar *bar = &timeline->main[timeline->calls++];
+    struct bar *bar = &timeline->main[timeline->calls];
 
+    see_completions(timeline, came[bar->call]);
     bar->end = timeline_now() - timeline->start;
-    bar->sleeps = timeline_sleeps() - bar->sleeps;
-    timeline->past += bar->call != CALL_LOOK;
+    if (bar->call != OWN_WORK)
+        bar->sleeps = timeline_sleeps() - bar->sleeps;
+    timeline->past += bar->call == CALL_SUBMIT || bar->call == CALL_WAIT;
+    timeline->calls++;
     errno = error;
 }
 
@@ -144,14 +209,15 @@ void timeline_threads(struct timeline *timeline)
 /* --- Drawing ------------------------------------------------------------- */
 
 /* How a stretch of a lane looks. Later ones win where two share a cell. */
-enum look { NOTHING, RUNNING, WAITING, BLOCKED, BLOCK, DOT, LOOKS };
+enum look { NOTHING, WORKING, RUNNING, WAITING, BLOCKED, BLOCK, DOT, LOOKS };
 
 static const struct {
     const char *utf8, *ascii, *color;
 } looks[LOOKS] = {
-    [NOTHING] = {" ", " ", ""},         [RUNNING] = {"▒", "-", "\033[32m"},
-    [WAITING] = {"░", ".", "\033[34m"}, [BLOCKED] = {"█", "#", "\033[31m"},
-    [BLOCK] = {"█", "=", "\033[36m"},   [DOT] = {"·", ".", "\033[32m"},
+    [NOTHING] = {" ", " ", ""},         [WORKING] = {"▚", "+", "\033[33m"},
+    [RUNNING] = {"▒", "-", "\033[32m"}, [WAITING] = {"░", ".", "\033[34m"},
+    [BLOCKED] = {"█", "#", "\033[31m"}, [BLOCK] = {"█", "=", "\033[36m"},
+    [DOT] = {"·", ".", "\033[32m"},
 };
 
 /* In columns. LEGEND: so many does the legend take in one line. */
@@ -213,6 +279,8 @@ static void print_lane(const char *label, const enum look *lane, unsigned width)
 
 static enum look look_of(const struct bar *call)
 {
+    if (call->call == OWN_WORK)
+        return WORKING;
     if (call->sleeps == 0)
         return RUNNING;
     return call->call == CALL_SUBMIT ? BLOCKED : WAITING;
@@ -402,8 +470,9 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
         printf("threads: %u\n", timeline->threads);
     else
         puts("threads: unknown, /proc is not mounted");
-    printf("completed before submit returned: %u of %u\n",
-           timeline->completed_early, timeline->blocks);
+    printf("completed: %u in submit, %u asleep, %u at work, %u between\n",
+           timeline->came[IN_SUBMIT], timeline->came[ASLEEP],
+           timeline->came[AT_WORK], timeline->came[BETWEEN]);
     print_order(timeline);
     printf("total: %.2f ms\n", ms(timeline->total));
     printf("checksum: %08x\n", (unsigned)checksum);
@@ -421,32 +490,41 @@ static void trace_name(FILE *out, const char *what, unsigned pid, unsigned tid,
 }
 
 static void trace_bar(FILE *out, const struct bar *bar, unsigned pid,
-                      unsigned tid, const char *name)
+                      unsigned tid, const char *name, const char *means)
 {
     fprintf(out,
             "{\"ph\":\"X\",\"name\":\"%s\",\"pid\":%u,\"tid\":%u,"
-            "\"ts\":%.3f,\"dur\":%.3f},\n",
+            "\"ts\":%.3f,\"dur\":%.3f,\"args\":{\"means\":\"%s\"}},\n",
             name, pid, tid, (double)bar->begin / 1e3,
-            (double)(bar->end - bar->begin) / 1e3);
+            (double)(bar->end - bar->begin) / 1e3, means);
 }
 
 static void trace_pass(FILE *out, const struct timeline *timeline, unsigned pid)
 {
-    static const char *const names[LOOKS] = {[RUNNING] = "running in a call",
+    static const char *const names[LOOKS] = {[WORKING] = "own work",
+                                             [RUNNING] = "running in a call",
                                              [WAITING] = "waits for results",
                                              [BLOCKED] = "waits in submit"};
+    static const char *const mean[LOOKS] = {
+        [WORKING] = "the thread works, and makes no system call",
+        [RUNNING] = "the thread is in a system call, and does not sleep",
+        [WAITING] = "the thread sleeps in a call that waits for results",
+        [BLOCKED] = "the thread sleeps in a call that hands requests over"};
 
     trace_name(out, "process_name", pid, 0, timeline->title);
     trace_name(out, "thread_name", pid, 0, "main");
-    for (unsigned i = 0; i < timeline->calls; i++)
-        trace_bar(out, &timeline->main[i], pid, 0,
-                  names[look_of(&timeline->main[i])]);
+    for (unsigned i = 0; i < timeline->calls; i++) {
+        enum look look = look_of(&timeline->main[i]);
+        trace_bar(out, &timeline->main[i], pid, 0, names[look], mean[look]);
+    }
     for (unsigned i = 0; i < timeline->blocks; i++) {
         char name[32];
 
         snprintf(name, sizeof(name), "block %u", i);
         trace_name(out, "thread_name", pid, i + 1, name);
-        trace_bar(out, &timeline->block[i], pid, i + 1, name);
+        trace_bar(out, &timeline->block[i], pid, i + 1, name,
+                  "from when the request is handed over to when the whole "
+                  "block is there");
     }
 }
 

@@ -20,8 +20,13 @@
 enum call {
     CALL_SUBMIT, /**< Hands requests over; a wait in here is nobody's choice. */
     CALL_LOOK,   /**< Asks for results and does not wait for them. */
-    CALL_WAIT    /**< Waits for results: there is nothing better to do. */
+    CALL_WAIT,   /**< Waits for results: there is nothing better to do. */
+    OWN_WORK /**< No call at all: the program's own work. Marking it makes no
+                      system call either, where the clock needs none. */
 };
+
+/** What the main thread did when a completion came. */
+enum came { IN_SUBMIT, ASLEEP, AT_WORK, BETWEEN, CAME };
 
 /** One bar in a lane. */
 struct bar {
@@ -34,18 +39,27 @@ struct bar {
 
 /** The record of one pass over the blocks. */
 struct timeline {
-    const char *title;        /**< Names this pass, where there are several. */
-    int64_t start;            /**< CLOCK_MONOTONIC, nanoseconds. */
-    int64_t total;            /**< Nanoseconds from start to stop. */
-    unsigned blocks;          /**< How many blocks, and so lanes. */
-    struct bar *block;        /**< One bar for each block. */
-    struct bar *main;         /**< The main thread's calls, in their order. */
-    unsigned calls;           /**< How many of them. */
-    unsigned room;            /**< How many fit into `main`. */
-    unsigned threads;         /**< Most threads seen by timeline_threads(). */
-    unsigned past;            /**< Submits and waits that have returned. */
-    unsigned completed_early; /**< Blocks that were found complete with no call
-                                  since but their own submit, and looks. */
+    const char *title;   /**< Names this pass, where there are several. */
+    int64_t start;       /**< CLOCK_MONOTONIC, nanoseconds. */
+    int64_t total;       /**< Nanoseconds from start to stop. */
+    unsigned blocks;     /**< How many blocks, and so lanes. */
+    struct bar *block;   /**< One bar for each block. */
+    struct bar *main;    /**< The main thread's calls, in their order. */
+    unsigned calls;      /**< How many of them. */
+    unsigned room;       /**< How many fit into `main`. */
+    unsigned threads;    /**< Most threads seen by timeline_threads(). */
+    unsigned past;       /**< Submits and waits that have returned. */
+    unsigned came[CAME]; /**< Blocks, by when their last completion came. */
+    /** @name Only where timeline_watch() was called */
+    /** @{ */
+    unsigned (*arrived)(const void *context); /**< As it was given. */
+    const void *context;                      /**< As it was given. */
+    unsigned char *origin; /**< When each completion came, in their order. */
+    unsigned origins;      /**< How many have come. */
+    unsigned reaped;       /**< How many of them the program has taken. */
+    unsigned before;       /**< What `arrived` said at first. */
+    unsigned origin_room;  /**< How many fit into `origin`. */
+    /** @} */
 };
 
 /**
@@ -67,12 +81,32 @@ void timeline_stop(struct timeline *timeline);
 
 /** The request for this block is about to be handed over. */
 void timeline_submitted(struct timeline *timeline, unsigned block);
-/** The whole block is there. */
+/**
+ * The whole block is there. It counts as come when its completion came: in submit
+ * (nothing but its own submit has returned since it was handed over, and looks),
+ * asleep (in a call that waits), at work, or between those. Without
+ * timeline_watch() the timeline knows only which call came last.
+ */
 void timeline_completed(struct timeline *timeline, unsigned block);
 
-/** The main thread is about to make a system call. */
+/** A completion was taken that does not end a block: a short read, say. To be
+ *  called where timeline_watch() was. */
+void timeline_partly(struct timeline *timeline);
+
+/**
+ * Let the timeline see completions come, at both ends of each mark.
+ *
+ * @param arrived  Returns how many have come so far, and makes no system call: a
+ *                 ring's tail. They are taken in that order. It may wrap.
+ * @param context  For `arrived`.
+ */
+void timeline_watch(struct timeline *timeline,
+                    unsigned (*arrived)(const void *context),
+                    const void *context);
+
+/** The main thread is about to make a system call, or to work. */
 void timeline_call(struct timeline *timeline, enum call call);
-/** That call has returned. Leaves errno as it is. */
+/** That call has returned, or the work is done. Leaves errno as it is. */
 void timeline_return(struct timeline *timeline);
 
 /** The clock of all times here: CLOCK_MONOTONIC, in nanoseconds. It is the same

@@ -21,7 +21,7 @@ expected_checksum() {
     for pass in 1 2; do
         assert_equal "$(fact checksum $pass)" "$(expected_checksum)"
         assert_equal "$(fact 'most in flight' $pass)" 1
-        assert_equal "$(fact 'completed before submit returned' $pass)" '8 of 8'
+        assert_equal "$(in_submit $pass)" '8 of 8'
         assert_equal "$(fact 'completed in the order' $pass)" '0 1 2 3 4 5 6 7'
         assert_equal "$(fact threads $pass)" 1
     done

@@ -64,9 +64,9 @@ table() {
         assert_equal "$(fact threads $pass)" 1
     done
     assert_equal "$(fact 'most in flight' 1)" 8
-    assert_equal "$(fact 'completed before submit returned' 1)" '0 of 8'
+    assert_equal "$(in_submit 1)" '0 of 8'
     assert_equal "$(fact 'most in flight' 2)" 1
-    assert_equal "$(fact 'completed before submit returned' 2)" '8 of 8'
+    assert_equal "$(in_submit 2)" '8 of 8'
     assert_line --index 0 --partial \
         "8 blocks of 64 KiB, $((8 * 65536 / PAGE)) pages, to a scratch file in "
     assert_equal "$stderr" ''

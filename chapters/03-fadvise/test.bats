@@ -20,9 +20,9 @@ row() { sed -nE "s/^$1 +([0-9]+) +([0-9]+) +([0-9]+)$/\1 \2 \3/p" <<<"$output"; 
         assert_equal "$(fact threads $pass)" 1
     done
     assert_equal "$(fact 'most in flight' 1)" 1
-    assert_equal "$(fact 'completed before submit returned' 1)" '8 of 8'
+    assert_equal "$(in_submit 1)" '8 of 8'
     assert_equal "$(fact 'most in flight' 2)" 8
-    assert_equal "$(fact 'completed before submit returned' 2)" '0 of 8'
+    assert_equal "$(in_submit 2)" '0 of 8'
     assert_equal "$stderr" ''
 }
 
@@ -78,7 +78,7 @@ order() {
             $(fact 'main thread blocked' 2) == '0% (0% in submit)' ]]; then
             refute_line --partial 'waits for results'
             # To be in the cache is not to be in our memory.
-            assert_equal "$(fact 'completed before submit returned' 2)" '0 of 8'
+            assert_equal "$(in_submit 2)" '0 of 8'
             return 0
         fi
     done

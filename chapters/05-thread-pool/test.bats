@@ -82,7 +82,7 @@ wake_ups() {
             run -0 "$BIN/$program" "$FILE"
             assert_line --index 0 --partial ', cold: 0 of '
             assert [ "$(fact 'most in flight')" -le 4 ]
-            early=$(fact 'completed before submit returned')
+            early=$(in_submit)
             if [[ $(fact 'most in flight') == 4 ]] && ((${early% of 8} < 8)) &&
                 (($(fact 'ticks during the reads') > 0)); then
                 continue 2

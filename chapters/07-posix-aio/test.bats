@@ -75,7 +75,7 @@ row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
         run -0 "$BIN/07-posix-aio" -s 512K "$FILE"
         assert_line --index 0 --partial ', cold: 0 of '
         assert_equal "$(fact 'most in flight' 1)" 1
-        early=$(fact 'completed before submit returned' 2)
+        early=$(in_submit 2)
         if (($(fact 'most in flight' 2) >= 4 && ${early% of 8} < 8)); then
             return 0
         fi

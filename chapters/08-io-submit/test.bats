@@ -10,7 +10,7 @@ setup() {
 @test "all eight are complete when submit returns, in either pass" {
     run -0 --separate-stderr "$BIN/08-io-submit" "$FILE"
     for pass in 1 2; do
-        assert_equal "$(fact 'completed before submit returned' $pass)" '8 of 8'
+        assert_equal "$(in_submit $pass)" '8 of 8'
         assert_equal "$(fact checksum $pass)" "$(checksum_of_01)"
         assert_equal "$(fact threads $pass)" 1
     done

@@ -89,11 +89,11 @@ with_stand_in() {
     need_cold
     for _ in {1..20}; do
         run -0 "$BIN/08-io-submit" "$FILE"
-        assert_equal "$(fact 'completed before submit returned' 1)" '8 of 8'
+        assert_equal "$(in_submit 1)" '8 of 8'
         run -0 "$BIN/09-o-direct" "$FILE"
         assert_line --index 0 --partial ', cold: 0 of '
-        early=$(fact 'completed before submit returned' 1)
-        singly=$(fact 'completed before submit returned' 2)
+        early=$(in_submit 1)
+        singly=$(in_submit 2)
         if ((${early% of 8} < 8 && ${singly% of 8} < 8)) &&
             [[ $(fact 'sleeps in submit' 1) == 0 &&
                 $(fact 'sleeps in submit' 2) == 0 ]] &&

@@ -31,10 +31,10 @@ submitted() {
     need_aio
     for _ in {1..20}; do
         run -0 "$BIN/08-io-submit" "$FILE"
-        assert_equal "$(fact 'completed before submit returned')" '8 of 8'
+        assert_equal "$(in_submit)" '8 of 8'
         run -0 "$BIN/13-uring-read" "$FILE"
         assert_line --index 0 --partial ', cold: 0 of '
-        early=$(fact 'completed before submit returned')
+        early=$(in_submit)
         if ((${early% of 8} < 8)) && [[ $(fact 'sleeps in submit') == 0 ]]; then
             return 0
         fi

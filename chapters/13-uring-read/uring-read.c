@@ -5,8 +5,8 @@
  * store to the tail, one io_uring_enter(2), and the results picked up from
  * shared memory in whatever order they come.
  *
- * Watch for: the main thread is out of submit almost at once, and "completed
- * before submit returned" is not eight. It is the same file as in chapter 08,
+ * Watch for: the main thread is out of submit almost at once, and not all eight
+ * blocks were "completed in submit". It is the same file as in chapter 08,
  * cold and without O_DIRECT, where io_submit(2) had done all eight itself.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \

@@ -30,7 +30,7 @@ submitted() {
     need_cold
     for _ in {1..20}; do
         run -0 "$BIN/15-liburing-read" "$FILE"
-        early=$(fact 'completed before submit returned')
+        early=$(in_submit)
         if ((${early% of 8} < 8)) && [[ $(fact 'sleeps in submit') == 0 ]]; then
             return 0
         fi

@@ -60,6 +60,15 @@ fact() {
     return 1
 }
 
+# in_submit [NTH]: how many blocks of how many had come when submit returned, "8 of
+# 8", from the fact `completed: 8 in submit, 0 asleep, 0 at work, 0 between`.
+in_submit() {
+    local completed submit asleep work between _
+    completed=$(fact completed "$@") || return
+    read -r submit _ _ asleep _ work _ _ between _ <<<"$completed"
+    echo "$submit of $((submit + asleep + work + between))"
+}
+
 # checksum_of_01 [OPTION]...: what chapter 01 makes of $FILE. All spine chapters
 # read the same bytes.
 checksum_of_01() {

@@ -39,8 +39,9 @@ sub normalize {
         s/^(expirations [^:\n]*: )\d+$/$1N/mg;
 
         # Fewer than all is the claim. How many exactly is a matter of luck.
-        s{^(completed before submit returned: )(\d+) of (\d+)$}
-         {$1 . ($2 < $3 ? 'fewer than' : 'all') . " $3"}mge;
+        s{^(completed: )(\d+) in submit, (\d+) asleep, (\d+) at work, (\d+) between$}
+         {my $all = $2 + $3 + $4 + $5;
+          $1 . ($2 < $all ? 'fewer than' : 'all') . " $all in submit"}mge;
 
         # How many pages of a file the kernel has brought in by now is for it to
         # decide, and so is whether it keeps dirty ones.

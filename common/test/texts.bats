@@ -310,10 +310,10 @@ finds() {
     finds 'status 143' console "$CHAPTER/README.md"
     # Eight of eight is one claim, fewer another.
     spoil "printf '%s\\n' one" \
-        "echo 'completed before submit returned: 8 of 8';"
-    sed -i '/^one/s/.*/completed before submit returned: 0 of 8/' \
+        "echo 'completed: 8 in submit, 0 asleep, 0 at work, 0 between';"
+    sed -i '/^one/s/.*/completed: 0 in submit, 8 asleep, 0 at work, 0 between/' \
         "$CHAPTER/README.md"
-    finds 'returned: all 8' console "$CHAPTER/README.md"
+    finds 'completed: all 8 in submit' console "$CHAPTER/README.md"
 }
 
 @test "what this machine can't show is skipped, and says why" {
