@@ -205,6 +205,14 @@ static void set(const struct program *program,
     }
 }
 
+void args_flush(void)
+{
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return;
+    warn("writing the output");
+    _exit(1);
+}
+
 /* stdout is buffered: that the text has arrived is known only once it is
    closed. Without this, `program > /dev/full` would be a success. */
 static void close_stdout(void)

@@ -126,6 +126,13 @@ extern const char args_no_sample[];
 struct args args_parse(int argc, char **argv, const struct program *program);
 
 /**
+ * Write out what was printed so far. Exits with a message and status 1 where
+ * stdout does not take it: to be called before something is changed that the
+ * output speaks of.
+ */
+void args_flush(void);
+
+/**
  * Exit with status 2: the command line can't be understood; args_parse() has
  * done so for all that it can know. The usage line follows.
  *

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "timeline.h"
 
+#include "args.h"
 #include "save.h"
 #include "terminal.h"
 
@@ -532,6 +533,7 @@ void timeline_trace(const char *path, struct timeline *const *timelines)
 {
     if (!path)
         return;
+    args_flush();
     FILE *out = save_begin(path);
     fputs("{\"displayTimeUnit\":\"ms\",\"traceEvents\":[\n", out);
     for (unsigned pass = 0; timelines[pass]; pass++)

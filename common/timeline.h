@@ -163,7 +163,8 @@ long timeline_slept(const struct timeline *timeline);
  * Write passes as Chrome trace events (JSON), for Perfetto to open: a process
  * for each pass, a thread for each lane, times in microseconds. The format is
  * Google's "Trace Event Format". Does nothing when `path` is NULL; exits with a
- * message on errors.
+ * message on errors, and before it writes anything where stdout can't take what
+ * was printed.
  *
  * @param path       The file to write, whole or not at all.
  * @param timelines  The passes, NULL behind the last.

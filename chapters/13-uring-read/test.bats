@@ -76,6 +76,7 @@ submitted() {
         assert_success
         # Each block goes twice: all but its last page, then that.
         assert_equal "$(submitted)" 16
+        assert_regex "$(in_submit)" '^[0-8] of 8$'
         assert_equal "$(fact checksum)" "$(checksum_of_01)"
     done
 }

@@ -16,31 +16,19 @@
  * Needs: Linux 5.6, for IORING_OP_READ.
  * Manual pages: io_uring(7), io_uring_enter(2).
  */
-#include "args.h"
-#include "blocks.h"
+#include "job.h"
 #include "ready.h"
-#include "ring.h"
-#include "timeline.h"
-#include "why.h"
 
 #include <err.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-static unsigned entries = 8;
-
 static const struct program program = {
     .name = "13-uring-read",
     .does = "Reads blocks of a file through an io_uring set up by hand.",
     .ready = ready_uring_read,
-    .reads_blocks = true,
-    .takes_file = true,
-    .options =
-        (const struct program_option[]){
-            OPTION_NUMBER("entries", "slots in the submission queue", &entries,
-                          1, 4096),
-            OPTION_END},
+    .options = job_ring_options, /* --entries */
 };
 
 /* One block's way through the ring. */
@@ -52,8 +40,8 @@ struct request {
 struct reader {
     const struct blocks *blocks;
     struct timeline *timeline;
-    struct ring ring;
-    struct request *requests; /* One for each block. */
+    struct ring *ring; /* Set up and mapped as in chapter 12. */
+    struct request requests[MAX_BLOCKS]; /* One for each block. */
     unsigned in_flight, finished;
 };
 
@@ -70,7 +58,7 @@ static unsigned unsubmitted(const struct ring *ring)
    them all visible with one store to the tail. Returns how many. */
 static unsigned fill(struct reader *r)
 {
-    struct ring *ring = &r->ring;
+    struct ring *ring = r->ring;
     unsigned tail = atomic_load_explicit(ring->sq_tail, memory_order_relaxed);
     unsigned room = ring->sq_entries - unsubmitted(ring), filled = 0;
 
@@ -116,14 +104,14 @@ static unsigned fill(struct reader *r)
    kernel took. */
 static unsigned submit(struct reader *r)
 {
-    unsigned n = unsubmitted(&r->ring);
+    unsigned n = unsubmitted(r->ring);
     int taken;
 
     if (n == 0)
         return 0;
     timeline_call(r->timeline, CALL_SUBMIT);
     do /* EINTR: a signal came before an entry was taken. */
-        taken = ring_enter(&r->ring, n, 0);
+        taken = ring_enter(r->ring, n, 0);
     while (taken < 0 && errno == EINTR);
     timeline_return(r->timeline);
 
@@ -142,7 +130,7 @@ static unsigned submit(struct reader *r)
 static void wait_for_one(struct reader *r)
 {
     timeline_call(r->timeline, CALL_WAIT);
-    int result = ring_enter(&r->ring, 0, 1);
+    int result = ring_enter(r->ring, 0, 1);
     timeline_return(r->timeline);
     if (result < 0 && errno != EINTR && errno != EBUSY)
         err(1, "waiting for a read");
@@ -162,15 +150,19 @@ static void complete(struct reader *r, const struct io_uring_cqe *cqe)
     /* res is what pread() would have returned, or -errno. The kernel can't
        restart a request that a signal has cut short, as it can a system call:
        fill() asks again. */
-    if (cqe->res == -EINTR)
+    if (cqe->res == -EINTR) {
+        timeline_partly(r->timeline);
         return;
+    }
     if (cqe->res <= 0)
         blocks_failed(r->blocks, i, cqe->res);
 
     /* After a short read fill() asks for the rest. */
     request->done += (size_t)cqe->res;
-    if (request->done < block->length)
+    if (request->done < block->length) {
+        timeline_partly(r->timeline);
         return;
+    }
     timeline_completed(r->timeline, i);
     r->finished++;
 }
@@ -179,7 +171,7 @@ static void complete(struct reader *r, const struct io_uring_cqe *cqe)
    kernel has written them to memory that we can read. */
 static unsigned reap(struct reader *r)
 {
-    struct ring *ring = &r->ring;
+    struct ring *ring = r->ring;
     unsigned head = atomic_load_explicit(ring->cq_head, memory_order_relaxed);
     /* Acquire: an entry is read only after the tail that announces it. */
     unsigned tail = atomic_load_explicit(ring->cq_tail, memory_order_acquire);
@@ -193,11 +185,22 @@ static unsigned reap(struct reader *r)
     return tail - head;
 }
 
-static void read_all(struct reader *r)
+/* How many completions have come so far. */
+static unsigned arrived(const void *ring)
 {
-    blocks_clear(r->blocks);
-    timeline_start(r->timeline);
-    while (r->finished < r->blocks->count) {
+    return atomic_load_explicit(((const struct ring *)ring)->cq_tail,
+                                memory_order_acquire);
+}
+
+static void read_all(const struct blocks *blocks, struct timeline *timeline,
+                     void *context)
+{
+    struct reader *r = context;
+
+    r->blocks = blocks;
+    r->timeline = timeline;
+    timeline_watch(timeline, arrived, r->ring);
+    while (r->finished < blocks->count) {
         unsigned moved = fill(r); /* Blocks that want bytes: into the SQ. */
         moved += submit(r);       /* The SQ: to the kernel. */
         moved += reap(r);         /* The CQ: back to the blocks. */
@@ -206,38 +209,13 @@ static void read_all(struct reader *r)
         if (moved == 0)
             wait_for_one(r);
     }
-    timeline_stop(r->timeline);
-    timeline_threads(r->timeline);
 }
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
-    struct reader r = {0};
+    struct job *job = job_open(argc, argv, &program);
+    struct reader reader = {.ring = job_ring(job)}; /* Or exit 77. */
 
-    if (ring_open(&r.ring, entries)) /* Chapter 12. */
-        uring_refused(errno);
-    /* This feature came with the same kernel as IORING_OP_READ. */
-    if (!(r.ring.features & IORING_FEAT_RW_CUR_POS))
-        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
-    struct blocks blocks;
-    blocks_open(&blocks, &args);
-    r.blocks = &blocks;
-    r.timeline = timeline_new("io_uring", blocks.count);
-    r.requests = calloc(blocks.count, sizeof(*r.requests));
-    if (!r.requests)
-        err(1, "allocating %u requests", blocks.count);
-
-    blocks_drop(&blocks);
-    blocks_announce(&blocks);
-    read_all(&r);
-    timeline_draw(r.timeline, r.timeline);
-    timeline_facts(r.timeline, blocks_checksum(&blocks));
-
-    timeline_trace(args.trace, (struct timeline *[]){r.timeline, NULL});
-    free(r.requests);
-    timeline_free(r.timeline);
-    blocks_close(&blocks);
-    ring_close(&r.ring);
-    return 0;
+    job_pass(job, "io_uring", read_all, &reader);
+    return job_close(job);
 }

@@ -15,11 +15,9 @@
  * Manual pages: io_uring_queue_init(3), io_uring_get_sqe(3),
  * io_uring_prep_read(3), io_uring_submit(3), io_uring_wait_cqe(3).
  */
-#include "args.h"
-#include "blocks.h"
 #include "count.h"
+#include "job.h"
 #include "ready.h"
-#include "timeline.h"
 #include "why.h"
 
 #include <err.h>
@@ -28,19 +26,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static unsigned entries = 8;
-
 static const struct program program = {
     .name = "15-liburing-read",
     .does = "Reads blocks of a file through io_uring, with liburing.",
     .ready = ready_uring_read,
-    .reads_blocks = true,
-    .takes_file = true,
-    .options =
-        (const struct program_option[]){
-            OPTION_NUMBER("entries", "slots in the submission queue", &entries,
-                          1, 4096),
-            OPTION_END},
+    .options = job_ring_options, /* --entries */
 };
 
 /* One block's way through the ring. */
@@ -53,7 +43,7 @@ struct reader {
     const struct blocks *blocks;
     struct timeline *timeline;
     struct io_uring ring;
-    struct request *requests; /* One for each block. */
+    struct request requests[MAX_BLOCKS]; /* One for each block. */
     unsigned in_flight, finished;
 };
 
@@ -143,14 +133,18 @@ static void complete(struct reader *r, const struct io_uring_cqe *cqe)
 
     request->in_flight = false;
     r->in_flight--;
-    if (cqe->res == -EINTR)
-        return; /* fill() asks again. */
+    if (cqe->res == -EINTR) { /* fill() asks again. */
+        timeline_partly(r->timeline);
+        return;
+    }
     if (cqe->res <= 0)
         blocks_failed(r->blocks, i, cqe->res);
 
     request->done += (size_t)cqe->res;
-    if (request->done < r->blocks->block[i].length)
-        return; /* A short read: fill() asks for the rest. */
+    if (request->done < r->blocks->block[i].length) {
+        timeline_partly(r->timeline); /* fill() asks for the rest. */
+        return;
+    }
     timeline_completed(r->timeline, i);
     r->finished++;
 }
@@ -173,53 +167,46 @@ static unsigned reap(struct reader *r)
     return n;
 }
 
-static void read_all(struct reader *r)
+/* How many completions have come so far. */
+static unsigned arrived(const void *ring)
 {
-    blocks_clear(r->blocks);
-    timeline_start(r->timeline);
-    while (r->finished < r->blocks->count) {
+    return io_uring_smp_load_acquire(((const struct io_uring *)ring)->cq.ktail);
+}
+
+static void read_all(const struct blocks *blocks, struct timeline *timeline,
+                     void *context)
+{
+    struct reader *r = context;
+
+    r->blocks = blocks;
+    r->timeline = timeline;
+    timeline_watch(timeline, arrived, &r->ring);
+    while (r->finished < blocks->count) {
         unsigned moved = fill(r);
         moved += submit(r);
         moved += reap(r);
         if (moved == 0) /* All is handed over that the rings have room for. */
             wait_for_one(r);
     }
-    timeline_stop(r->timeline);
-    timeline_threads(r->timeline);
 }
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
-    struct reader r = {0};
+    struct job *job = job_open(argc, argv, &program);
+    struct reader reader = {0};
 
-    int result = io_uring_queue_init(entries, &r.ring, 0);
+    int result = io_uring_queue_init(job_ring_entries(), &reader.ring, 0);
     if (result < 0)
         uring_refused(-result);
     /* This feature came with the same kernel as IORING_OP_READ. */
-    if (!(r.ring.features & IORING_FEAT_RW_CUR_POS))
+    if (!(reader.ring.features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
-    struct blocks blocks;
-    blocks_open(&blocks, &args);
-    r.blocks = &blocks;
-    r.timeline = timeline_new("liburing", blocks.count);
-    r.requests = calloc(blocks.count, sizeof(*r.requests));
-    if (!r.requests)
-        err(1, "allocating %u requests", blocks.count);
+    job_pass(job, "liburing", read_all, &reader);
+    io_uring_queue_exit(&reader.ring);
 
-    blocks_drop(&blocks);
-    blocks_announce(&blocks);
-    read_all(&r);
-    timeline_draw(r.timeline, r.timeline);
-    timeline_facts(r.timeline, blocks_checksum(&blocks));
+    job_show(job);
     count_print(__FILE__, (const char *[]){"liburing-read.c",
                                            "../13-uring-read/uring-read.c",
                                            "../../common/ring.c", NULL});
-
-    timeline_trace(args.trace, (struct timeline *[]){r.timeline, NULL});
-    free(r.requests);
-    timeline_free(r.timeline);
-    blocks_close(&blocks);
-    io_uring_queue_exit(&r.ring);
-    return 0;
+    return job_close(job);
 }

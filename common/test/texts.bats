@@ -280,6 +280,43 @@ finds() {
     finds 'has no c block' "${parts[@]}"
 }
 
+@test "a part, an aside, a question or an answer of another form is found" {
+    good_chapter
+    parts=(parts "$CHAPTER/README.md" "$CHAPTER/fine.c")
+    local answer=$'<details><summary>Answer</summary>\n\n  Six.\n\n  </details>'
+    spoil '## Try it' $'## When this does not help\n\nNever.\n\n## Try it'
+    run -0 "$texts" "${parts[@]}"
+    spoil '## Run it' $'## When this does not help\n\nNever.\n\n## Run it'
+    finds "is to stand after 'Where people trip'" "${parts[@]}"
+    spoil '## Try it' $'## When this does not help\n\n## Try it'
+    finds "nothing is said in 'When this" "${parts[@]}"
+
+    spoil 'Yes.' '> **Aside.** No.'
+    run -0 "$texts" "${parts[@]}"
+    spoil 'Yes.' '> No.'
+    finds "README.md:35: a quote block begins with" "${parts[@]}"
+
+    spoil 'Is it?' $'Is it?\n\n**Predict.** How many? And when?'
+    run -0 "$texts" "${parts[@]}"
+    spoil 'Is it?' '**Predict.** It is.'
+    finds 'Predict asks 0 questions' "${parts[@]}"
+    spoil 'Yes.' $'**Predict.** Is it?\n\n- Yes.'
+    finds 'Predict belongs to the first part' "${parts[@]}"
+
+    spoil 'Yes.' "- Change it. How many?
+
+  $answer"
+    sed -i 's/^Is it?/**Predict.** Is it?/' "$CHAPTER/README.md"
+    run -0 "$texts" "${parts[@]}"
+    sed -i '/<details>/,$d' "$CHAPTER/README.md"
+    printf '%s\n' '## Going on' '' Here. >>"$CHAPTER/README.md"
+    finds 'this asks, and has no folded answer' "${parts[@]}"
+    spoil 'Yes.' "Yes. ${answer/$'\n\n'/$'\n'}"
+    finds 'an answer begins with a line' "${parts[@]}"
+    spoil 'Yes.' "${answer%%$'\n\n  <'*}"
+    finds 'this answer has no end' "${parts[@]}"
+}
+
 @test "a c block that differs from the source is found" {
     spoil 'return 0' 'return 1'
     finds 'README.md:22: stands in no source of the chapter:     return 1;' \

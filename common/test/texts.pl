@@ -3,7 +3,7 @@
 # texts.pl: what texts.bats asks about the texts. Prints each problem as
 # FILE:LINE: what it is, and exits 1 when there is one.
 #
-#     texts.pl parts README SOURCE    title, and the seven parts in order
+#     texts.pl parts README SOURCE    title, the seven parts, questions and answers
 #     texts.pl code README SOURCE...  every c block stands in a source
 #     texts.pl console README         every console block is run and compared
 #     texts.pl links ROOT FILE...     every relative link leads somewhere
@@ -119,6 +119,19 @@ sub check_parts {
             $length[-1] += $prose->[$i] =~ /\S/;
         }
     }
+    # One part more, where there is something to be said in it.
+    my @optional = grep { $found[$_][0] eq 'When this does not help' } 1 .. $#found;
+    for my $i (@optional) {
+        problem($readme, $found[$i][1],
+            "'$found[$i][0]' is to stand after 'Where people trip'")
+            if $found[$i - 1][0] ne 'Where people trip';
+        problem($readme, $found[$i][1], "nothing is said in '$found[$i][0]'")
+            if !$length[$i];
+    }
+    for my $i (reverse @optional) {
+        splice(@found, $i, 1);
+        splice(@length, $i, 1);
+    }
     for my $i (0 .. $#parts) {
         my $there = $found[$i + 1];
         next if $there && $there->[0] eq $parts[$i];
@@ -134,6 +147,10 @@ sub check_parts {
             if !$length[$i];
     }
 
+    check_asides($readme, $prose);
+    check_answers($readme, $prose);
+    check_questions($readme, $prose, $found[1] ? $found[1][1] : scalar(@$prose));
+
     # A block without a known name would escape the checks below.
     for my $block (@$blocks) {
         problem($readme, $block->[1], "a block of '$block->[0]': name it c, "
@@ -144,6 +161,76 @@ sub check_parts {
         problem($readme, 1, "has no $language block")
             if !grep { $_->[0] eq $language } @$blocks;
     }
+}
+
+# An expert's objection: a quote block, which says so.
+sub check_asides {
+    my ($readme, $prose) = @_;
+    for my $i (0 .. $#$prose) {
+        problem($readme, $i + 1, "a quote block begins with '> **Aside.**'")
+            if $prose->[$i] =~ /^>/ && ($i == 0 || $prose->[$i - 1] !~ /^>/)
+            && $prose->[$i] !~ /^> \*\*Aside\.\*\* \S/;
+    }
+}
+
+# A folded answer, as GitHub needs it to read Markdown inside:
+#
+#     <details><summary>Answer</summary>
+#
+#     Eight.
+#
+#     </details>
+sub check_answers {
+    my ($readme, $prose) = @_;
+    my $open;
+    for my $i (0 .. $#$prose) {
+        my $line = $prose->[$i];
+        if ($line =~ /<details/) {
+            problem($readme, $i + 1, "an answer begins with a line "
+                    . "'<details><summary>...</summary>', and a blank one")
+                if $line !~ m{^ *<details><summary>[^<]+</summary>$}
+                || ($prose->[$i + 1] // '') ne '';
+            problem($readme, $open, 'this answer has no end') if $open;
+            $open = $i + 1;
+        } elsif ($line =~ m{</details>}) {
+            problem($readme, $i + 1, "an answer ends with a blank line, and "
+                    . "'</details>' on one of its own")
+                if !$open || $line !~ m{^ *</details>$} || $prose->[$i - 1] ne '';
+            undef $open;
+        }
+    }
+    problem($readme, $open, 'this answer has no end') if $open;
+}
+
+# Who predicts wants to know: on a page with **Predict.** there are one to three
+# questions, at the end of the first part; and each item of Try it that asks has its
+# answer, folded.
+sub check_questions {
+    my ($readme, $prose, $end) = @_;
+    my ($at) = grep { $prose->[$_] =~ /^\*\*Predict\.\*\*/ } 0 .. $#$prose;
+    return if !defined $at;
+    my $asked = () = join("\n", @$prose[$at .. $end - 2]) =~ /\?/g;
+    problem($readme, $at + 1, 'Predict belongs to the first part') if $at > $end;
+    problem($readme, $at + 1, "Predict asks $asked questions, not 1 to 3")
+        if $at < $end && ($asked < 1 || $asked > 3);
+
+    my ($try) = grep { $prose->[$_] eq '## Try it' } 0 .. $#$prose;
+    return if !defined $try;
+    my ($item, $asks, $answered);
+    my $judge = sub {
+        problem($readme, $item, 'this asks, and has no folded answer')
+            if $item && $asks && !$answered;
+    };
+    for my $i ($try + 1 .. $#$prose) {
+        last if $prose->[$i] =~ /^## /;
+        if ($prose->[$i] =~ /^(?:-|\d+\.) /) {
+            $judge->();
+            ($item, $asks, $answered) = ($i + 1, 0, 0);
+        }
+        $answered = 1 if $prose->[$i] =~ /<details>/;
+        $asks = 1 if !$answered && $prose->[$i] =~ /\?(?:\s|$)/;
+    }
+    $judge->();
 }
 
 # --- code: quoted word for word ---------------------------------------------------
