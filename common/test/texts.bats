@@ -24,9 +24,10 @@ asks() {
 # shellcheck disable=SC2086 # a pattern it shall be
 chapters() { printf '%s\n' "$ROOT"/chapters/${ONLY:-[0-9][0-9]}-*; }
 
-# all_texts: every Markdown file, but for what a build tree holds.
+# all_texts: every Markdown file, but for what a build tree holds, and for the page
+# that is to be copied: skeleton.bats asks about the copy.
 all_texts() {
-    find "$ROOT" \( -name build -o -name .git \) -prune -o \
+    find "$ROOT" \( -name build -o -name .git -o -name skeleton \) -prune -o \
         -path "*/${ONLY:+chapters/$ONLY-}*" -name '*.md' -print
 }
 
