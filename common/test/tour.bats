@@ -12,7 +12,8 @@ bats_load_library bats-support
 bats_load_library bats-assert
 
 # small_tree FOLDER: three chapters. 01 is fine and prints its arguments, 02
-# can't be shown here, 03 fails.
+# can't be shown here, 03 fails. 01 has an experiment as well, and a file that is
+# none.
 small_tree() {
     local name
     mkdir -p "$1/chapters"
@@ -40,6 +41,20 @@ int main(int argc, char **argv)
     return 0;
 }
 END
+    cat >"$1/chapters/01-fine/extra.c" <<'END'
+/*
+ * 01-extra · One `more`
+ */
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    puts("extra ran");
+    for (int i = 1; i < argc; i++)
+        printf("argument: %s\n", argv[i]);
+    return 0;
+}
+END
+    echo '/* int main( is not here. */' >"$1/chapters/01-fine/helper.c"
     cat >"$1/chapters/02-absent/absent.c" <<'END'
 #include <stdio.h>
 int main(void)
@@ -67,6 +82,8 @@ foreach(name 01-fine 02-absent 03-broken)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY bin)
   add_test(NAME ${name} COMMAND ${name})
 endforeach()
+add_executable(01-extra chapters/01-fine/extra.c)
+set_target_properties(01-extra PROPERTIES RUNTIME_OUTPUT_DIRECTORY bin)
 add_test(NAME faults COMMAND sh -c [[echo "deep $DEEP only ${ONLY-all}"; exit 3]])
 set_tests_properties(faults PROPERTIES LABELS deep)
 END
@@ -86,6 +103,7 @@ setup_file() {
 }
 
 setup() {
+    rm -f "${TREE-}/build/walk.stopped" # No test goes on where another stopped.
     dev_tree ||
         skip "tour works on build/, and these tests are for ${BUILD-}"
     export PAGER=cat
@@ -101,7 +119,7 @@ on_terminal() {
     mkfifo "$BATS_TEST_TMPDIR/keys"
     # Opened for both, so that neither side waits for the other.
     exec {keys}<>"$BATS_TEST_TMPDIR/keys"
-    SHELL=/bin/sh TERM=xterm timeout 300 \
+    SHELL=/bin/sh TERM=xterm timeout "${patience:-60}" \
         script --quiet --return --command "$command" \
         /dev/null <&"$keys" |
         while IFS= read -r -N 1 char; do
@@ -129,8 +147,9 @@ bare_path() {
     done
     printf '#!/bin/sh\necho %s\n' "$1" >"$BARE/id"
     chmod +x "$BARE/id"
-    # The libraries of bats are files, not commands: hide them too.
-    export BATS_LIB_PATH=$BARE/lib
+    # The libraries of bats are files, not commands, and so are manual pages:
+    # hide them too.
+    export BATS_LIB_PATH=$BARE/lib MANPATH=$BARE/pages
 }
 
 # fake_apt: an apt-get that writes down its arguments, and "installs" by putting
@@ -141,7 +160,8 @@ fake_apt() {
 here=${0%/*}
 echo "$DEBIAN_FRONTEND $*" >>"$here/log"
 [[ $1 == update ]] && exit 0
-for name in cc cmake ninja pkg-config bats strace perl socat spin fio gnuplot; do
+for name in cc cmake ninja pkg-config bats strace perl socat spin fio gnuplot \
+    less man; do
     printf '#!/bin/sh\n' >"$here/$name"
     /bin/chmod +x "$here/$name"
 done
@@ -149,12 +169,17 @@ for name in bats-support bats-assert; do
     mkdir -p "$here/lib/$name"
     echo >"$here/lib/$name/load.bash"
 done
+for page in man7/signal.7 man2/read.2 man7/io_uring.7; do
+    mkdir -p "$here/pages/${page%/*}"
+    echo >"$here/pages/$page.gz"
+done
 END
     chmod +x "$BARE/apt-get"
 }
 
 all_packages='gcc libc6-dev cmake ninja-build pkg-config liburing-dev libuv1-dev zlib1g-dev'
 all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gnuplot-nox'
+all_packages+=' less man-db manpages manpages-dev'
 
 # --- Words --------------------------------------------------------------------
 
@@ -170,7 +195,7 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
 @test "a wrong word gets the reason and the help on stderr, and exit 2" {
     run -2 --separate-stderr "$TREE/tour" nonsense
     refute_output
-    [[ $stderr == *"no chapter and no word 'nonsense'"*'usage: ./tour'* ]]
+    [[ $stderr == *"no chapter, no experiment and no word 'nonsense'"*'usage: ./tour'* ]]
 }
 
 @test "a chapter too few, too many or unknown is wrong usage as well" {
@@ -440,7 +465,7 @@ follow() {
     assert_output --partial '02  The absent one'
     refute_output --partial '03  The broken one'
 
-    run -0 on_terminal "'$TREE/tour'" 'quit ' q
+    run -0 on_terminal "'$TREE/tour' from 01" 'quit ' q
     assert_output --partial '01 ran'
     refute_output --partial '02  The absent one'
 }
