@@ -300,7 +300,7 @@ all_packages+=' less man-db manpages manpages-dev'
 }
 
 @test "an output that can't be written is an error" {
-    for word in help list 'read 01' 'diff 01 02' ''; do
+    for word in help list 'read 01' 'diff 01 02' 'recorded 02' check-in ''; do
         # shellcheck disable=SC2086 # the words
         # shellcheck disable=SC2016 # for the inner shell
         run -1 bash -c '"$0" $1 >/dev/full' "$TREE/tour" "$word"
@@ -690,7 +690,7 @@ follow() {
     sham_tree
     sham 01-lesson One 'echo 01 ran'
     sham 02-lesson Two 'echo 02 waits; exec sleep 20'
-    run -130 on_terminal "'$SHAM/tour'" 'quit ' '\n' '02 waits' '\003'
+    run -130 on_terminal "'$SHAM/tour' from 02" '02 waits' '\003'
     run -0 on_terminal "'$SHAM/tour'" 'You stopped before 02.' q
     assert_output --partial 'You stopped before 02.'
 }
@@ -700,13 +700,16 @@ follow() {
     for number in 01 02 03; do
         sham "$number-lesson" "Number $number" "echo ran $number"
     done
-    run -0 on_terminal "'$SHAM/tour'" 'quit ' p 'quit ' '\n' 'quit ' a 'quit ' q
+    run -0 on_terminal "'$SHAM/tour'" 'quit ' p 'quit ' 9 'chapter: 9' '\n' \
+        'quit ' '\n' 'quit ' a 'quit ' q
     [[ $(count 'ran ..' | tr '\n' ' ') == '4 ' ]]
     [[ $output == *'ran 01'*'ran 01'*'ran 02'*'ran 02'*'[Enter] 03 '* ]]
 
+    assert_output --partial 'There is no chapter 9.'
+
     run -0 on_terminal "'$SHAM/tour' from 02" 'quit ' p 'quit ' 3 'chapter: 3' '\n' \
-        'quit ' 9 'chapter: 9' '\n' 'quit ' 02 'chapter: 0' '\n' 'quit ' q
-    [[ $output == *'ran 02'*'ran 01'*'ran 03'*'There is no chapter 9.'*'ran 02'* ]]
+        'quit ' 02 'chapter: 0' '\n' 'quit ' q
+    [[ $output == *'ran 02'*'ran 01'*'ran 03'*'ran 02'* ]]
     [[ $(count 'ran ..') == 4 ]]
 }
 
@@ -768,6 +771,30 @@ follow() {
 
     run -1 "$TREE/tour" from 03 </dev/null
     refute_output --partial 'Predict'
+}
+
+@test "the walk's last word names what failed the last time that it ran" {
+    sham_tree
+    sham 01-lesson One 'echo ran 01; exit 1'
+    sham 01-more More 'exit 1'
+    # It fails once.
+    sham 02-lesson Two 'rm "$0.once" 2>/dev/null && exit 1; exit 0'
+    touch "$SHAM/build/bin/02-lesson.once"
+    run -1 on_terminal "'$SHAM/tour'" 'quit ' e 'quit ' a 'quit ' '\n' 'quit ' a 'quit ' q
+    assert_output --partial '02-lesson failed with status 1'
+    [[ $output == *'tour: failed: 01-lesson 01-more'$'\r' ]]
+}
+
+@test "without perl the walk goes on as ever, and z says that it has nothing" {
+    sham_tree
+    sham 01-lesson One 'echo ran 01'
+    mkdir "$SHAM/none"
+    for tool in bash sh env dirname readlink rm cat grep cc pkg-config cmake ninja; do
+        ln -s "$(type -P "$tool")" "$SHAM/none"
+    done
+    run -0 on_terminal "PATH='$SHAM/none' '$SHAM/tour'" 'quit ' z 'quit ' q
+    assert_output --partial 'ran 01'
+    assert_output --partial 'No output was kept.'
 }
 
 @test "in the walk recorded output follows where a program can't be shown" {
