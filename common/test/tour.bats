@@ -300,7 +300,7 @@ all_packages+=' less man-db manpages manpages-dev'
 }
 
 @test "an output that can't be written is an error" {
-    for word in help list 'read 01' 'diff 01 02' 'recorded 02' check-in ''; do
+    for word in help list 'read 01' 'diff 01 02' 'recorded 02' ''; do
         # shellcheck disable=SC2086 # the words
         # shellcheck disable=SC2016 # for the inner shell
         run -1 bash -c '"$0" $1 >/dev/full' "$TREE/tour" "$word"
@@ -356,6 +356,15 @@ all_packages+=' less man-db manpages manpages-dev'
     assert_line '04, 05: failed with status 4'
     [[ $(grep -c 'its remedy' <<<"$output") == 1 ]]
     [[ $(grep -c 'short reason' <<<"$output") == 1 ]]
+}
+
+@test "list says of an experiment that CMakeLists.txt does not make" {
+    sham_tree
+    sham 01-lesson One 'exit 0'
+    cp "$SHAM/chapters/01-lesson/"{lesson,more}.c
+    run -0 "$SHAM/tour" list
+    assert_line --regexp '^01  One +ready$'
+    assert_line '01-more: CMakeLists.txt makes no program 01-more'
 }
 
 @test "list shows titles in the C locale, too" {
@@ -818,7 +827,7 @@ follow() {
 
 # --- Check-in -----------------------------------------------------------------
 
-@test "check-in: all can be shown" {
+@test "check-in: all can be shown, unless the output can't be written" {
     sham_tree
     sham 01-lesson One 'exit 0'
     sham 01-more More 'exit 0'
@@ -826,11 +835,12 @@ follow() {
     assert_line --index 0 'Ready: this machine can show all 2 programs.'
     assert_line "can't be shown: none"
     [[ -z $stderr ]]
+    run -1 bash -c '"$0" check-in >/dev/full' "$SHAM/tour"
 }
 
 @test "check-in: what can't be shown, its remedy once, and a block for a mail" {
     sham_tree
-    no='echo "${0##*/}: reason of $0'$'\n''turn it on" >&2; exit 77'
+    no='echo "${0##*/}: reason of $0, one that is too long for a line'$'\n''turn it on" >&2; exit 77'
     sham 01-lesson One "$no"
     sham 02-lesson Two "$no"
     sham 02-more More 'exit 0'
