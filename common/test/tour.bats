@@ -490,7 +490,7 @@ all_packages+=' less man-db manpages manpages-dev'
     [[ $stderr == *'tour: failed: 30-hello' ]] # The walk goes through.
     run -0 ./tour list
     assert_line --regexp '^30  hello  '
-    assert_line --partial "  ${why#tour: }"
+    assert_line "30: ${why#tour: }"
 
     # With its line it is built, and what else is wrong with it is CMake's to say.
     sed -i 's/03-broken)/03-broken 30-hello)/' CMakeLists.txt
