@@ -12,7 +12,8 @@ bats_load_library bats-support
 bats_load_library bats-assert
 
 # small_tree FOLDER: three chapters. 01 is fine and prints its arguments, 02
-# can't be shown here, 03 fails.
+# can't be shown here, 03 fails. 01 has an experiment as well, and a file that is
+# none.
 small_tree() {
     local name
     mkdir -p "$1/chapters"
@@ -23,6 +24,50 @@ small_tree() {
         printf '# %s · The `%s` one\n\nText of %s.\n' \
             "${name%%-*}" "${name#*-}" "$name" >"$1/chapters/$name/README.md"
     done
+    cat >>"$1/chapters/02-absent/README.md" <<'END'
+
+```c
+## Run it
+```
+
+```console
+$ ./tour 02 --other
+not this one
+```
+
+## Run it
+
+```console
+$ ./tour 02
+# a line of 02
+```
+
+Between two blocks.
+
+```console
+$ ./tour 02 -n 2
+two lines
+of 02
+```
+
+## Try it
+
+```console
+$ ./tour 02-more
+a line of 02-more
+```
+END
+    cat >>"$1/chapters/03-broken/README.md" <<'END'
+
+**Predict.** Two [questions](../01-fine/README.md) about `broken`,
+in two lines.
+
+1. The first?
+2. The second?
+   Its end.
+
+After the list.
+END
     cat >"$1/chapters/01-fine/fine.c" <<'END'
 #include <stdio.h>
 int main(int argc, char **argv)
@@ -40,6 +85,20 @@ int main(int argc, char **argv)
     return 0;
 }
 END
+    cat >"$1/chapters/01-fine/extra.c" <<'END'
+/*
+ * 01-extra · One `more`
+ */
+#include <stdio.h>
+int main(int argc, char **argv)
+{
+    puts("extra ran");
+    for (int i = 1; i < argc; i++)
+        printf("argument: %s\n", argv[i]);
+    return 0;
+}
+END
+    echo '/* int main( is not here. */' >"$1/chapters/01-fine/helper.c"
     cat >"$1/chapters/02-absent/absent.c" <<'END'
 #include <stdio.h>
 int main(void)
@@ -67,9 +126,41 @@ foreach(name 01-fine 02-absent 03-broken)
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY bin)
   add_test(NAME ${name} COMMAND ${name})
 endforeach()
+add_executable(01-extra chapters/01-fine/extra.c)
+set_target_properties(01-extra PROPERTIES RUNTIME_OUTPUT_DIRECTORY bin)
 add_test(NAME faults COMMAND sh -c [[echo "deep $DEEP only ${ONLY-all}"; exit 3]])
 set_tests_properties(faults PROPERTIES LABELS deep)
 END
+}
+
+# sham_tree: make $SHAM, a tree that is built, it seems, and never builds
+# anything. Put its path/ first in PATH.
+sham_tree() {
+    SHAM=$BATS_TEST_TMPDIR/sham
+    mkdir -p "$SHAM"/{build/bin,chapters,path}
+    cp "$ROOT/tour" "$SHAM"
+    touch -d '1 minute ago' "$SHAM/CMakeLists.txt"
+    touch "$SHAM/build/build.ninja"
+    echo "CMAKE_HOME_DIRECTORY:INTERNAL=$SHAM" >"$SHAM/build/CMakeCache.txt"
+    printf '#!/bin/sh\necho "ninja: no work to do."\n' >"$SHAM/path/cmake"
+    chmod +x "$SHAM/path/cmake"
+    PATH=$SHAM/path:$PATH
+}
+
+# sham PROGRAM TITLE SCRIPT: one of its programs. The chapter comes before its
+# experiments.
+sham() {
+    local folder=$SHAM/chapters/$1
+    if [[ $1 == "${1%%-*}"-lesson ]]; then
+        mkdir "$folder"
+        echo "# ${1%%-*} · $2" >"$folder/README.md"
+    else
+        folder=$SHAM/chapters/${1%%-*}-lesson
+    fi
+    printf '/*\n * %s · %s\n */\nint main(void)\n' "$1" "$2" >"$folder/${1#*-}.c"
+    printf '#!/bin/sh\n%s\n' "$3" >"$SHAM/build/bin/$1"
+    chmod +x "$SHAM/build/bin/$1"
+    echo "build bin/$1:" >>"$SHAM/build/build.ninja"
 }
 
 # tour builds in build/, whatever tree these tests now run for.
@@ -86,6 +177,7 @@ setup_file() {
 }
 
 setup() {
+    rm -f "${TREE-}/build/walk.stopped" # No test goes on where another stopped.
     dev_tree ||
         skip "tour works on build/, and these tests are for ${BUILD-}"
     export PAGER=cat
@@ -101,7 +193,7 @@ on_terminal() {
     mkfifo "$BATS_TEST_TMPDIR/keys"
     # Opened for both, so that neither side waits for the other.
     exec {keys}<>"$BATS_TEST_TMPDIR/keys"
-    SHELL=/bin/sh TERM=xterm timeout 300 \
+    SHELL=/bin/sh TERM=xterm timeout "${patience:-60}" \
         script --quiet --return --command "$command" \
         /dev/null <&"$keys" |
         while IFS= read -r -N 1 char; do
@@ -118,6 +210,9 @@ on_terminal() {
     return "${status[0]}"
 }
 
+# count TEXT: how often it stands in $output.
+count() { grep -o "$1" <<<"$output" | wc -l; }
+
 # bare_path: make a folder to be PATH, with what every system has, and nothing
 # that tour would have to install. $is_root says who id(1) says we are.
 bare_path() {
@@ -129,8 +224,9 @@ bare_path() {
     done
     printf '#!/bin/sh\necho %s\n' "$1" >"$BARE/id"
     chmod +x "$BARE/id"
-    # The libraries of bats are files, not commands: hide them too.
-    export BATS_LIB_PATH=$BARE/lib
+    # The libraries of bats are files, not commands, and so are manual pages:
+    # hide them too.
+    export BATS_LIB_PATH=$BARE/lib MANPATH=$BARE/pages
 }
 
 # fake_apt: an apt-get that writes down its arguments, and "installs" by putting
@@ -141,7 +237,8 @@ fake_apt() {
 here=${0%/*}
 echo "$DEBIAN_FRONTEND $*" >>"$here/log"
 [[ $1 == update ]] && exit 0
-for name in cc cmake ninja pkg-config bats strace perl socat spin fio gnuplot; do
+for name in cc cmake ninja pkg-config bats strace perl socat spin fio gnuplot \
+    less man; do
     printf '#!/bin/sh\n' >"$here/$name"
     /bin/chmod +x "$here/$name"
 done
@@ -149,12 +246,17 @@ for name in bats-support bats-assert; do
     mkdir -p "$here/lib/$name"
     echo >"$here/lib/$name/load.bash"
 done
+for page in man7/signal.7 man2/read.2 man7/io_uring.7; do
+    mkdir -p "$here/pages/${page%/*}"
+    echo >"$here/pages/$page.gz"
+done
 END
     chmod +x "$BARE/apt-get"
 }
 
 all_packages='gcc libc6-dev cmake ninja-build pkg-config liburing-dev libuv1-dev zlib1g-dev'
 all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gnuplot-nox'
+all_packages+=' less man-db manpages manpages-dev'
 
 # --- Words --------------------------------------------------------------------
 
@@ -167,10 +269,19 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     done
 }
 
+@test "help names every word, in 24 lines of 80 columns" {
+    run -0 "$TREE/tour" help
+    [[ ${#lines[@]} -le 24 ]]
+    refute_output --regexp $'[^\n]{81}'
+    for word in from list read recorded diff check-in test docs setup help; do
+        assert_line --regexp "^  \./tour $word "
+    done
+}
+
 @test "a wrong word gets the reason and the help on stderr, and exit 2" {
     run -2 --separate-stderr "$TREE/tour" nonsense
     refute_output
-    [[ $stderr == *"no chapter and no word 'nonsense'"*'usage: ./tour'* ]]
+    [[ $stderr == *"no chapter, no experiment and no word 'nonsense'"*'usage: ./tour'* ]]
 }
 
 @test "a chapter too few, too many or unknown is wrong usage as well" {
@@ -189,7 +300,7 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
 }
 
 @test "an output that can't be written is an error" {
-    for word in help list 'read 01' 'diff 01 02' ''; do
+    for word in help list 'read 01' 'diff 01 02' 'recorded 02' ''; do
         # shellcheck disable=SC2086 # the words
         # shellcheck disable=SC2016 # for the inner shell
         run -1 bash -c '"$0" $1 >/dev/full' "$TREE/tour" "$word"
@@ -216,6 +327,46 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     [[ -z $stderr ]]
 }
 
+@test "list: experiments below their chapter, with the title of their source" {
+    run -0 "$TREE/tour" list
+    assert_line --index 0 --regexp '^01  The fine one '
+    assert_line --index 1 --regexp '^    01-extra  One more +(ready|not built yet)$'
+    assert_line --index 2 --regexp '^02  The absent one '
+    refute_output --partial helper
+}
+
+@test "list: no line is longer than 80 columns, and a common reason stands once" {
+    sham_tree
+    long='a reason that goes on and on until it is much too long for a line of a table'
+    both="echo \"\${0##*/}: one reason"$'\n'"its remedy: $long, and more\" >&2; exit 77"
+    sham 01-lesson 'A title that is so long that it has to be cut off in every list' "$both"
+    sham 02-lesson 'Two' 'echo "02-lesson: a short reason" >&2; exit 77'
+    sham 02-more 'An experiment' "$both"
+    sham 03-lesson 'Three' "echo '03-lesson: $long' >&2; exit 77"
+    sham 04-lesson 'Four' 'exit 4'
+    sham 05-lesson 'Five' 'exit 4'
+    run -0 "$SHAM/tour" list
+    refute_output --regexp $'[^\n]{81}'
+    assert_line --regexp '^01  A title that is so long .* not here; see below$'
+    assert_line --regexp '^02  Two +a short reason$'
+    assert_line --regexp '^    02-more  An experiment +not here; see below$'
+    assert_line '01, 02-more: one reason'
+    assert_line --regexp '^    its remedy: a reason that '
+    assert_line --regexp '^03: a reason that '
+    assert_line '04, 05: failed with status 4'
+    [[ $(grep -c 'its remedy' <<<"$output") == 1 ]]
+    [[ $(grep -c 'short reason' <<<"$output") == 1 ]]
+}
+
+@test "list says of an experiment that CMakeLists.txt does not make" {
+    sham_tree
+    sham 01-lesson One 'exit 0'
+    cp "$SHAM/chapters/01-lesson/"{lesson,more}.c
+    run -0 "$SHAM/tour" list
+    assert_line --regexp '^01  One +ready$'
+    assert_line '01-more: CMakeLists.txt makes no program 01-more'
+}
+
 @test "list shows titles in the C locale, too" {
     LC_ALL=C run -0 "$TREE/tour" list
     assert_line --regexp '^01  The fine one +ready$'
@@ -226,6 +377,59 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
         run -0 "$TREE/tour" read "$name"
         assert_line 'Text of 01-fine.'
     done
+}
+
+@test "an experiment is built, runs, and gets its arguments" {
+    rm -f "$TREE/build/bin/01-extra"
+    "$TREE/tour" 01-extra
+    for name in 01-extra 1-extra; do
+        run -0 --separate-stderr "$TREE/tour" "$name" --yes 'two words'
+        assert_output "$(printf '%s\n' 'extra ran' \
+            'argument: --yes' 'argument: two words')"
+        [[ -z $stderr ]]
+    done
+}
+
+@test "a file without main() is no program, nor is one that is not there" {
+    for line in 01-helper 01-nothing 02-extra 'read 01-helper' '01-../01-fine/fine'; do
+        # shellcheck disable=SC2086 # the words
+        run -2 "$TREE/tour" $line
+    done
+}
+
+@test "read shows an experiment's chapter, diff the experiment itself" {
+    run -0 "$TREE/tour" read 01-extra
+    assert_line 'Text of 01-fine.'
+    run -0 "$TREE/tour" diff 01 01-extra
+    assert_line --index 0 -- '--- 01-fine/fine.c'
+    assert_line --index 1 -- '+++ 01-extra/extra.c'
+    assert_line '-    puts("01 ran");'
+    assert_line '+    puts("extra ran");'
+}
+
+@test "recorded prints what the page has below Run it, and says what it is" {
+    run -0 --separate-stderr "$TREE/tour" recorded 02
+    assert_output "$(printf '%s\n' \
+        'Recorded on another machine; nothing of this ran here:' '' \
+        '$ ./tour 02' '# a line of 02' '' '$ ./tour 02 -n 2' 'two lines' 'of 02')"
+    [[ -z $stderr ]]
+}
+
+@test "recorded prints for an experiment what the page has of it" {
+    sham_tree
+    sham 02-lesson Two :
+    sham 02-more More :
+    cp "$TREE/chapters/02-absent/README.md" "$SHAM/chapters/02-lesson"
+    run -0 "$SHAM/tour" recorded 02-more
+    assert_output "$(printf '%s\n' \
+        'Recorded on another machine; nothing of this ran here:' '' \
+        '$ ./tour 02-more' 'a line of 02-more')"
+}
+
+@test "recorded fails where the page has nothing" {
+    run -1 --separate-stderr "$TREE/tour" recorded 01
+    refute_output
+    [[ $stderr == 'tour: the page of 01 has no recorded output' ]]
 }
 
 @test "what follows the chapter goes to its program" {
@@ -286,7 +490,7 @@ all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gn
     [[ $stderr == *'tour: failed: 30-hello' ]] # The walk goes through.
     run -0 ./tour list
     assert_line --regexp '^30  hello  '
-    assert_line --partial "  ${why#tour: }"
+    assert_line "30: ${why#tour: }"
 
     # With its line it is built, and what else is wrong with it is CMake's to say.
     sed -i 's/03-broken)/03-broken 30-hello)/' CMakeLists.txt
@@ -419,7 +623,8 @@ follow() {
 @test "without a terminal the walk goes through, whatever the chapters say" {
     run -1 --separate-stderr "$TREE/tour" </dev/null
     assert_output "$(printf '%s\n' '=== 01  The fine one' '' '01 ran' '' \
-        '=== 02  The absent one' '' "(skipped: this machine can't show it, as said above)" '' \
+        '=== 02  The absent one' '' "(skipped: this machine can't show it,\
+ as said above; './tour recorded 02' shows it)" '' \
         '=== 03  The broken one')"
     [[ $stderr == *'02-absent: no such thing here'*'03-broken: it broke'* ]]
     [[ $stderr == *'tour: 03-broken failed with status 3'* ]]
@@ -440,14 +645,246 @@ follow() {
     assert_output --partial '02  The absent one'
     refute_output --partial '03  The broken one'
 
-    run -0 on_terminal "'$TREE/tour'" 'quit ' q
+    run -0 on_terminal "'$TREE/tour' from 01" 'quit ' q
     assert_output --partial '01 ran'
     refute_output --partial '02  The absent one'
 }
 
 @test "on a terminal the walk ends after the last chapter" {
-    run -1 on_terminal "'$TREE/tour'" 'quit ' '\n' 'quit ' '\n' 'quit ' '\n'
+    run -1 on_terminal "'$TREE/tour'" '02 ' '\n' '03 ' '\n' 'run it  [q] quit ' '\n' \
+        'the end  [s] source  [r] page  [?] all keys  [q] quit ' '\n'
     assert_output --partial 'tour: failed: 03-broken'
+}
+
+@test "from walks from there" {
+    run -1 --separate-stderr "$TREE/tour" from 2 </dev/null
+    assert_line --index 0 '=== 02  The absent one'
+    assert_line '=== 03  The broken one'
+    run -2 "$TREE/tour" from
+    run -2 "$TREE/tour" from 9
+}
+
+@test "on a terminal the walk goes on where it stopped, or from the beginning" {
+    offer='You stopped before 02. [Enter] go on  [1] from the beginning  [q] quit '
+    run -0 on_terminal "'$TREE/tour'" 'quit ' q
+    run -0 on_terminal "'$TREE/tour'" "$offer" '\n' 'quit ' q
+    refute_output --partial '01 ran'
+    assert_output --partial '=== 02'
+
+    echo 02-absent >"$TREE/build/walk.stopped"
+    run -0 on_terminal "'$TREE/tour'" "$offer" 1 'quit ' q
+    assert_output --partial '01 ran'
+    refute_output --partial '=== 02'
+
+    run -0 on_terminal "'$TREE/tour'" "$offer" q
+    refute_output --partial '==='
+}
+
+@test "without a terminal the walk begins with the first, and remembers nothing" {
+    echo 02-absent >"$TREE/build/walk.stopped"
+    run -1 --separate-stderr "$TREE/tour" </dev/null
+    assert_line --index 0 '=== 01  The fine one'
+    [[ $(<"$TREE/build/walk.stopped") == 02-absent ]]
+}
+
+@test "what the walk remembers is gone at its end, and no harm where it is nonsense" {
+    echo 09-gone >"$TREE/build/walk.stopped"
+    run -0 on_terminal "'$TREE/tour'" 'quit ' q
+    assert_output --partial '01 ran'
+    run -1 on_terminal "'$TREE/tour' from 03" 'run it  [q] quit ' '\n' 'quit ' '\n'
+    [[ ! -e $TREE/build/walk.stopped ]]
+}
+
+@test "Ctrl-C in a chapter: that is where the walk stopped" {
+    sham_tree
+    sham 01-lesson One 'echo 01 ran'
+    sham 02-lesson Two 'echo 02 waits; exec sleep 20'
+    run -130 on_terminal "'$SHAM/tour' from 02" '02 waits' '\003'
+    run -0 on_terminal "'$SHAM/tour'" 'You stopped before 02.' q
+    assert_output --partial 'You stopped before 02.'
+}
+
+@test "keys of the walk: p goes back, a again, a number there" {
+    sham_tree
+    for number in 01 02 03; do
+        sham "$number-lesson" "Number $number" "echo ran $number"
+    done
+    run -0 on_terminal "'$SHAM/tour'" 'quit ' p 'quit ' 9 'chapter: 9' '\n' \
+        'quit ' '\n' 'quit ' a 'quit ' q
+    [[ $(count 'ran ..' | tr '\n' ' ') == '4 ' ]]
+    [[ $output == *'ran 01'*'ran 01'*'ran 02'*'ran 02'*'[Enter] 03 '* ]]
+
+    assert_output --partial 'There is no chapter 9.'
+
+    run -0 on_terminal "'$SHAM/tour' from 02" 'quit ' p 'quit ' 3 'chapter: 3' '\n' \
+        'quit ' 02 'chapter: 0' '\n' 'quit ' q
+    [[ $output == *'ran 02'*'ran 01'*'ran 03'*'ran 02'* ]]
+    [[ $(count 'ran ..') == 4 ]]
+}
+
+@test "keys of the walk: e runs the experiments, a and s mean the last that ran" {
+    sham_tree
+    sham 01-lesson One 'echo ran 01'
+    sham 01-first First 'echo ran first'
+    sham 01-second Second 'echo ran second'
+    sham 02-lesson Two 'echo ran 02'
+    run -0 on_terminal "'$SHAM/tour'" '[e] experiments  [?] all keys  [q] quit ' e \
+        '[Enter] 01-second  [q] back to the walk ' '\n' 'quit ' s 'quit ' a 'quit ' e \
+        'walk ' q 'quit ' '\n' 'quit ' e 'quit ' q
+    [[ $output == *'ran 01'*'=== 01-first  First'*'ran first'*'ran second'* ]]
+    assert_output --partial ' * 01-second · Second'
+    [[ $(count 'ran first') == 2 && $(count 'ran second') == 2 ]]
+    assert_output --partial 'This chapter has no experiments.'
+    [[ ${output##*ran 02} != *'[e] experiments'* ]]
+}
+
+@test "keys of the walk: z shows the output again, in the pager" {
+    run -0 on_terminal "PAGER='nl -s:' '$TREE/tour'" 'quit ' z 'quit ' '\n' 'quit ' z \
+        'quit ' q
+    assert_output --partial '1:01 ran'
+    assert_output --partial '1:02-absent: no such thing here'
+}
+
+@test "keys of the walk: any other shows the keys; the prompt fits into 80 columns" {
+    sham_tree
+    sham 01-lesson One :
+    sham 01-more More :
+    run -0 on_terminal "'$SHAM/tour'" '] quit ' x '] quit ' '\e[A' '] quit ' q
+    assert_output --partial '[Enter] the end '
+    [[ $(count 'Enter     the next chapter') == 2 ]]
+    for key in p a z s r e q; do
+        assert_output --regexp "(^|  |"$'\n'")$key  "
+    done
+    [[ $output =~ '[Enter] the end'[^$'\r']*'[q] quit ' ]]
+    ((${#BASH_REMATCH[0]} < 80))
+}
+
+@test "in the walk a program has a terminal, as wide as the reader's" {
+    sham_tree
+    sham 01-lesson One '[ -t 1 ] && [ -t 2 ] && exec 3>&1 && echo "size $(stty size <&3)"; exit 3'
+    run -1 on_terminal "stty rows 33 cols 99; '$SHAM/tour'" 'quit ' q
+    assert_output --partial 'size 33 99'
+    assert_output --partial '01-lesson failed with status 3'
+}
+
+@test "in the walk what the page asks comes before the output, on a terminal" {
+    run -0 on_terminal "'$TREE/tour' from 03" 'run it  [q] quit ' q
+    asked=$(printf '%s\r\n' 'Predict. Two questions about broken,' \
+        'in two lines.' '' '1. The first?' '2. The second?' '   Its end.')
+    assert_output --partial "$asked"
+    refute_output --partial 'After the list.'
+    refute_output --partial 'it broke'
+
+    run -1 on_terminal "'$TREE/tour' from 03" 'run it  [q] quit ' '\n' 'quit ' q
+    [[ $output == *'The second?'*'it broke'* ]]
+
+    run -1 "$TREE/tour" from 03 </dev/null
+    refute_output --partial 'Predict'
+}
+
+@test "the walk's last word names what failed the last time that it ran" {
+    sham_tree
+    sham 01-lesson One 'echo ran 01; exit 1'
+    sham 01-more More 'exit 1'
+    # It fails once.
+    sham 02-lesson Two 'rm "$0.once" 2>/dev/null && exit 1; exit 0'
+    touch "$SHAM/build/bin/02-lesson.once"
+    run -1 on_terminal "'$SHAM/tour'" 'quit ' e 'quit ' a 'quit ' '\n' 'quit ' a 'quit ' q
+    assert_output --partial '02-lesson failed with status 1'
+    [[ $output == *'tour: failed: 01-lesson 01-more'$'\r' ]]
+}
+
+@test "without perl the walk goes on as ever, and z says that it has nothing" {
+    sham_tree
+    sham 01-lesson One 'echo ran 01'
+    mkdir "$SHAM/none"
+    for tool in bash sh env dirname readlink rm cat grep cc pkg-config cmake ninja; do
+        ln -s "$(type -P "$tool")" "$SHAM/none"
+    done
+    run -0 on_terminal "PATH='$SHAM/none' '$SHAM/tour'" 'quit ' z 'quit ' q
+    assert_output --partial 'ran 01'
+    assert_output --partial 'No output was kept.'
+}
+
+@test "in the walk recorded output follows where a program can't be shown" {
+    run -0 on_terminal "'$TREE/tour' from 02" 'quit ' q
+    assert_output --partial 'as said above; recorded output follows)'
+    [[ $output == *'Recorded on another machine'*'# a line of 02'*'of 02'* ]]
+    refute_output --partial 'not this one'
+}
+
+@test "without UTF-8 the walk says once how to get it, and a single run nothing" {
+    run -1 --separate-stderr env -u LC_ALL -u LC_CTYPE -u LANG "$TREE/tour" </dev/null
+    [[ $(grep -c 'export LANG=C.UTF-8' <<<"$stderr") == 1 ]]
+    [[ $stderr == *'(LANG is not set)'* ]]
+    run -1 --separate-stderr env LC_ALL=C "$TREE/tour" </dev/null
+    [[ $stderr == *'(LC_ALL is C)'*'export LC_ALL=C.UTF-8'* ]]
+    run -0 --separate-stderr env LC_ALL=C "$TREE/tour" 01
+    [[ -z $stderr ]]
+    run -1 --separate-stderr env LC_ALL=C.UTF-8 "$TREE/tour" </dev/null
+    [[ $stderr != *UTF-8* ]]
+}
+
+# --- Check-in -----------------------------------------------------------------
+
+@test "check-in: all can be shown, unless the output can't be written" {
+    sham_tree
+    sham 01-lesson One 'exit 0'
+    sham 01-more More 'exit 0'
+    run -0 --separate-stderr env LC_ALL=C.UTF-8 "$SHAM/tour" check-in </dev/null
+    assert_line --index 0 'Ready: this machine can show all 2 programs.'
+    assert_line "can't be shown: none"
+    [[ -z $stderr ]]
+    run -1 bash -c '"$0" check-in >/dev/full' "$SHAM/tour"
+}
+
+@test "check-in: what can't be shown, its remedy once, and a block for a mail" {
+    sham_tree
+    no='echo "${0##*/}: reason of $0, one that is too long for a line'$'\n''turn it on" >&2; exit 77'
+    sham 01-lesson One "$no"
+    sham 02-lesson Two "$no"
+    sham 02-more More 'exit 0'
+    sham 03-lesson Three 'echo "03-lesson: broken" >&2; exit 1'
+    run -1 --separate-stderr env LC_ALL=C "$SHAM/tour" check-in </dev/null
+    assert_line --index 0 "Not ready: this machine can't show 3 of 4 programs."
+    assert_line --index 1 'What helps 01, 02:'
+    assert_line --index 2 '    turn it on'
+    [[ $(count 'turn it on') == 1 ]]
+    assert_line "kernel: $(uname -sr)"
+    assert_line "architecture: $(uname -m)"
+    assert_line --regexp '^distribution: .'
+    assert_line "file system: $(df --output=fstype "$SHAM" | tail -n 1)"
+    assert_line 'locale: C (not UTF-8)'
+    assert_line --regexp '^terminal: .'
+    assert_line "can't be shown: 3 of 4"
+    assert_line --regexp '^01: reason of '
+    assert_line --regexp '^02: reason of '
+    assert_line '03: failed with status 1: broken'
+    refute_output --regexp $'[^\n]{81}'
+    [[ $stderr == *'export LC_ALL=C.UTF-8'* ]]
+}
+
+@test "check-in: the terminal's size" {
+    sham_tree
+    sham 01-lesson One 'exit 0'
+    run -0 on_terminal "stty rows 33 cols 99; '$SHAM/tour' check-in"
+    assert_output --partial 'terminal: 33 lines, 99 columns'
+}
+
+@test "check-in where packages are missing and can't be installed says so" {
+    sham_tree
+    sham 01-lesson One 'exit 0'
+    rm "$SHAM/build/bin/01-lesson"
+    bare_path 1000
+    fake_apt
+    for tool in uname df stty grep; do
+        ln -s "$(type -P "$tool")" "$BARE"
+    done
+    run -1 --separate-stderr env PATH="$BARE" "$SHAM/tour" check-in </dev/null
+    assert_line --index 0 "Not ready: this machine can't show 1 of 1 programs."
+    assert_line --regexp '^missing packages: cc cmake '
+    assert_line '01: not built; the reason stands above'
+    [[ $stderr == *'apt-get install'*'Run that as root'* ]]
 }
 
 @test "Ctrl-C ends the walk, and leaves the terminal as it was" {
@@ -525,6 +962,37 @@ END
     run -0 env PATH="$BARE" "$TREE/tour" setup </dev/null
     run -0 tail -n 1 "$BARE/log"
     assert_output 'noninteractive install -y --no-install-recommends strace'
+}
+
+# bats test_tags=deep
+@test "what only reading needs is installed with the rest, and stops nothing" {
+    bare_path 0
+    fake_apt
+    "$BARE/apt-get" install
+    rm "$BARE"/{log,less,man} "$BARE/pages/man2/read.2.gz"
+    # This cmake builds nothing; the chapter is there already.
+    ln -sf "$(type -P true)" "$BARE/cmake"
+    run -0 env PATH="$BARE" "$TREE/tour" 01 </dev/null
+    assert_output '01 ran'
+    [[ ! -e $BARE/log ]]
+
+    run -0 env PATH="$BARE" "$TREE/tour" setup </dev/null
+    run -0 tail -n 1 "$BARE/log"
+    assert_output --partial ' --no-install-recommends less man-db manpages-dev'
+}
+
+# bats test_tags=deep
+@test "what only reading needs and no package brings is said, and is no failure" {
+    bare_path 0
+    fake_apt
+    sed -i '/^for page/,$d' "$BARE/apt-get"
+    run -0 --separate-stderr env PATH="$BARE" "$TREE/tour" setup </dev/null
+    [[ $stderr == *'only for reading: signal(7) read(2) io_uring(7)'* ]]
+
+    # dpkg leaves manual pages out, says this grep.
+    ln -s "$(type -P true)" "$BARE/grep"
+    run -0 env PATH="$BARE" "$TREE/tour" setup </dev/null
+    assert_output 'tour: nothing is missing'
 }
 
 @test "a chapter does not wait for what only the tests need" {
