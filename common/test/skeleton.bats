@@ -10,7 +10,7 @@ setup_file() {
     mkdir "$TREE"
     cp -r "$ROOT"/{chapters,common,docs,CMakeLists.txt,CMakePresets.json,LICENSE} \
         "$ROOT"/{README.md,tour} "$TREE"
-    cd "$TREE"
+    cd "$TREE" || return
     # Just these are built: the others are tested as they are.
     sed -i '/^chapter([0-9]/{/(00-\|(01-\|(20-/!d}' CMakeLists.txt
     mapfile -t steps < <(awk '/^```sh/ { on = 1; next } /^```/ { on = 0 } on' \
@@ -20,7 +20,7 @@ setup_file() {
 
 # step WORD: run the command of the page that begins so. It has a tree of its own.
 step() {
-    cd "$TREE"
+    cd "$TREE" || return
     run env -u ROOT -u BUILD -u BIN -u TMPDIR -u ONLY -u DEEP \
         bash -c "$(grep "^$1" "$BATS_FILE_TMPDIR/steps")"
 }

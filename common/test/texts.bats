@@ -100,6 +100,12 @@ END
     no_problems
 }
 
+@test "the glossary is in the order of the alphabet, and has each word once" {
+    words=$(sed -n 's/^- \*\*\([^*]*\)\*\*: .*/\1/p' "$ROOT/docs/glossary.md")
+    assert_equal "$(sort -dfu <<<"$words")" "$words"
+    assert_equal "$(grep -c '^- ' "$ROOT/docs/glossary.md")" "$(wc -l <<<"$words")"
+}
+
 @test "the front page's table has every chapter, in order, with its title" {
     folders=("$ROOT"/chapters/[0-9][0-9]-*)
     asks table "$ROOT/README.md" "${folders[@]}"

@@ -474,7 +474,6 @@ all_packages+=' less man-db manpages manpages-dev'
     [[ $stderr == *fine.c:1:*'tour: the build failed'* ]]
 }
 
-# bats test_tags=deep
 @test "a chapter for which CMakeLists.txt has no line: that is what tour says" {
     small_tree "$BATS_TEST_TMPDIR/tree"
     cd "$BATS_TEST_TMPDIR/tree"
@@ -504,7 +503,6 @@ all_packages+=' less man-db manpages manpages-dev'
     [[ $stderr == *'hello.c'*'tour: the build failed'* ]]
 }
 
-# bats test_tags=deep
 @test "a tree that was moved or copied: tour does not build the original" {
     small_tree "$BATS_TEST_TMPDIR/tree"
     "$BATS_TEST_TMPDIR/tree/tour" 01
@@ -539,7 +537,6 @@ follow() {
     assert_line 'checksum: 745d3bcd'
 }
 
-# bats test_tags=deep
 @test "without a sample file a program says what makes it, and that does" {
     local tree=$BATS_TEST_TMPDIR/"a clone"
     mkdir "$tree"
@@ -964,7 +961,6 @@ END
     assert_output 'noninteractive install -y --no-install-recommends strace'
 }
 
-# bats test_tags=deep
 @test "what only reading needs is installed with the rest, and stops nothing" {
     bare_path 0
     fake_apt
@@ -981,7 +977,6 @@ END
     assert_output --partial ' --no-install-recommends less man-db manpages-dev'
 }
 
-# bats test_tags=deep
 @test "what only reading needs and no package brings is said, and is no failure" {
     bare_path 0
     fake_apt
