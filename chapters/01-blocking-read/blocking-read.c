@@ -88,12 +88,13 @@ int main(int argc, char **argv)
 
     read_all(&blocks, cold);
     long between = blocks_resident(&blocks);
-    timeline_draw(cold, cold);
-    timeline_facts(cold, blocks_checksum(&blocks));
-
-    putchar('\n');
+    uint32_t checksum = blocks_checksum(&blocks);
     read_all(&blocks, warm);
     long after = blocks_resident(&blocks);
+
+    timeline_draw(cold, warm); /* Both to one scale. */
+    timeline_facts(cold, checksum);
+    putchar('\n');
     timeline_draw(warm, cold);
     timeline_facts(warm, blocks_checksum(&blocks));
 

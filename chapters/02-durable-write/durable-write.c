@@ -173,9 +173,10 @@ static void write_pass(const struct blocks *blocks, struct pass *pass)
         err(1, "closing the scratch file");
 }
 
-static void print_pass(const struct pass *pass)
+/* Draws it to the scale of the longer of the two. */
+static void print_pass(const struct pass *pass, const struct pass *other)
 {
-    timeline_draw(pass->timeline, pass->timeline); /* Each to its own scale. */
+    timeline_draw(pass->timeline, other->timeline);
     timeline_facts(pass->timeline, pass->checksum);
     fputs("pages to write: ", stdout);
     print_pages(0, pass->before);
@@ -383,8 +384,8 @@ int main(int argc, char **argv)
     printf("%u block%s of %zu KiB, %ld pages, to a scratch file in %s\n\n",
            blocks.count, blocks.count == 1 ? "" : "s", blocks.size >> 10,
            blocks_pages(&blocks), scratch_folder());
-    print_pass(one);
-    print_pass(each);
+    print_pass(one, each);
+    print_pass(each, one);
     puts("          to write after the writes   sleeps   blocked     total");
     for (int i = 0; i < 3; i++)
         print_row(&passes[i]);

@@ -346,11 +346,12 @@ int main(int argc, char **argv)
     blocks_drop(&blocks);
     blocks_announce(&blocks);
     read_plain(&blocks, plain);
-    timeline_draw(plain, plain);
-    timeline_facts(plain, blocks_checksum(&blocks));
-
+    uint32_t checksum = blocks_checksum(&blocks);
     blocks_drop(&blocks);
     long resident = read_advised(&blocks, advised);
+
+    timeline_draw(plain, advised); /* Both to one scale. */
+    timeline_facts(plain, checksum);
     putchar('\n');
     timeline_draw(advised, plain);
     timeline_facts(advised, blocks_checksum(&blocks));

@@ -477,14 +477,15 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < blocks.count; i++)
         fds[i] = blocks.fd;
     read_all(&blocks, fds, one);
-    timeline_draw(one, one);
-    timeline_facts(one, blocks_checksum(&blocks));
-
-    putchar('\n');
+    uint32_t checksum = blocks_checksum(&blocks);
     blocks_drop(&blocks);
     duplicate(blocks.fd, fds, blocks.count);
     read_all(&blocks, fds, many);
     close_all(fds, blocks.count);
+
+    timeline_draw(one, many); /* Both to one scale. */
+    timeline_facts(one, checksum);
+    putchar('\n');
     timeline_draw(many, one);
     timeline_facts(many, blocks_checksum(&blocks));
 

@@ -332,11 +332,12 @@ int main(int argc, char **argv)
     blocks_drop(&blocks);
     blocks_announce(&blocks);
     read_all(context, &blocks, blocks.count, one);
-    timeline_draw(one, one);
-    timeline_facts(one, blocks_checksum(&blocks));
-
+    uint32_t checksum = blocks_checksum(&blocks);
     blocks_drop(&blocks);
     read_all(context, &blocks, 1, many);
+
+    timeline_draw(one, many); /* Both to one scale. */
+    timeline_facts(one, checksum);
     putchar('\n');
     timeline_draw(many, one);
     timeline_facts(many, blocks_checksum(&blocks));

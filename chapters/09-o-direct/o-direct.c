@@ -392,15 +392,16 @@ int main(int argc, char **argv)
     blocks_announce(&blocks);
     long before = blocks_resident(&blocks);
     read_all(context, &blocks, blocks.count, one);
-    timeline_draw(one, one);
-    timeline_facts(one, blocks_checksum(&blocks));
-
+    uint32_t checksum = blocks_checksum(&blocks);
     long between = blocks_resident(&blocks);
     read_all(context, &blocks, 1, many);
+    long after = blocks_resident(&blocks);
+
+    timeline_draw(one, many); /* Both to one scale. */
+    timeline_facts(one, checksum);
     putchar('\n');
     timeline_draw(many, one);
     timeline_facts(many, blocks_checksum(&blocks));
-    long after = blocks_resident(&blocks);
 
     fputs("\npages in the cache: ", stdout);
     if (before < 0 || between < 0 || after < 0) /* RESIDENT_UNKNOWN */
