@@ -50,6 +50,11 @@ static int usage_item(FILE *out, int column, const char *text)
     return column + fprintf(out, " [%s]", text);
 }
 
+static bool traces(const struct program *program)
+{
+    return program->reads_blocks || program->traces;
+}
+
 static void usage_line(FILE *out, const struct program *program)
 {
     int column = fprintf(out, "usage: %s", program->name);
@@ -58,8 +63,9 @@ static void usage_line(FILE *out, const struct program *program)
     if (program->reads_blocks) {
         column = usage_item(out, column, "-n N");
         column = usage_item(out, column, "-s SIZE");
-        column = usage_item(out, column, "--trace FILE");
     }
+    if (traces(program))
+        column = usage_item(out, column, "--trace FILE");
     for (const struct program_option *k = program->options; k && k->name; k++)
         column = usage_item(out, column, option_text(k, text));
     if (program->takes_file)
@@ -98,8 +104,9 @@ static void help(const struct program *program)
         puts("  SRC DST        what to copy, and where to");
     if (program->reads_blocks)
         puts("  -n N           how many blocks, 1 to 256 (8)\n"
-             "  -s SIZE        bytes in a block, K and M allowed (64K)\n"
-             "  --trace FILE   write the timeline as Chrome trace events");
+             "  -s SIZE        bytes in a block, K and M allowed (64K)");
+    if (traces(program))
+        puts("  --trace FILE   write the timeline as Chrome trace events");
     for (const struct program_option *k = program->options; k && k->name; k++)
         option_help(k);
     puts("  --check        only say whether this machine can show it\n"
@@ -249,7 +256,7 @@ static void list_options(const struct program *program, struct option *known)
 
     *known++ = (struct option){"help", no_argument, NULL, CODE_HELP};
     *known++ = (struct option){"check", no_argument, NULL, CODE_CHECK};
-    if (program->reads_blocks)
+    if (traces(program))
         *known++ =
             (struct option){"trace", required_argument, NULL, CODE_TRACE};
     for (int i = 0; own && own[i].name && i < MAX_OPTIONS; i++) {

@@ -99,6 +99,7 @@ struct program {
                             a chapter may have several programs. */
     const char *does;  /**< What it shows, one sentence. */
     bool reads_blocks; /**< Takes -n, -s and --trace. */
+    bool traces;       /**< Takes --trace without those. */
     bool takes_file;   /**< Takes a FILE. */
     bool copies;       /**< Takes SRC and DST, both or none; draws nothing that
                             needs a locale. */

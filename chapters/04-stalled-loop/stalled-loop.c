@@ -43,6 +43,7 @@ static unsigned mib = 32;
 static const struct program program = {
     .name = "04-stalled-loop",
     .does = "Reads a cold file in an event loop, which stands still meanwhile.",
+    .traces = true,
     .takes_file = true,
     .options =
         (const struct program_option[]){
@@ -264,6 +265,7 @@ int main(int argc, char **argv)
     ask_poll(&blocks);
     try_nonblock(&blocks);
 
+    timeline_trace(args.trace, (struct timeline *[]){loop.timeline, NULL});
     if (close(loop.timer) || close(loop.epoll))
         err(1, "closing the timer and epoll");
     blocks_close(&blocks);

@@ -1,5 +1,5 @@
 /*
- * 05 · The same job with libuv
+ * 05-libuv · The same job with libuv
  *
  * Reads the eight blocks with uv_fs_read(), which Node.js and others use, on
  * libuv's own pool of threads. Beside it the same timer ticks in libuv's loop.

@@ -291,7 +291,8 @@ all_calls() {
 
     takes "$program" '[--trace FILE]' || return 0
     # So many blocks that the trace takes more than one write().
-    command+=(-n 32 --trace "$TRACE")
+    ! takes "$program" '[-n N]' || command+=(-n 32)
+    command+=(--trace "$TRACE")
     run_normally trace
     each_call "$do" "$LOG.start" "$LOG.trace" "$LOG.plain"
 }
