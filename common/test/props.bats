@@ -248,3 +248,55 @@ END
     run -0 "$BATS_TEST_TMPDIR/cost"
     assert_output '1 2 1, all, all'
 }
+
+# A ring of our own making: its counter goes up where we say.
+@test "completions count by what the thread did when they came, short ones aside" {
+    cc -D_FILE_OFFSET_BITS=64 -I"$ROOT/common" -x c -o "$BATS_TEST_TMPDIR/came" - \
+        -x c "$ROOT"/common/{args,save,terminal,timeline}.c <<'END'
+#include "timeline.h"
+
+static unsigned tail = 4294967294; /* It wraps. */
+
+static unsigned arrived(const void *context)
+{
+    return *(const unsigned *)context;
+}
+
+/* During this call, or this work, so many completions come. */
+static void mark(struct timeline *t, enum call call, unsigned come)
+{
+    timeline_call(t, call);
+    tail += come;
+    timeline_return(t);
+}
+
+int main(void)
+{
+    struct timeline *t = timeline_new("came", 7);
+
+    timeline_start(t);
+    timeline_watch(t, arrived, &tail);
+    for (unsigned i = 0; i < 7; i++)
+        timeline_submitted(t, i);
+    mark(t, CALL_SUBMIT, 1);
+    mark(t, OWN_WORK, 3);
+    timeline_completed(t, 0); /* In submit. */
+    timeline_partly(t);       /* At work, and short. */
+    timeline_completed(t, 1); /* At work. */
+    tail++;
+    mark(t, CALL_WAIT, 2);
+    timeline_completed(t, 2); /* At work. */
+    timeline_completed(t, 3); /* Between. */
+    timeline_completed(t, 4); /* Asleep. */
+    timeline_completed(t, 5); /* Asleep. */
+    tail++;
+    timeline_completed(t, 6); /* After the last mark. */
+    timeline_stop(t);
+    timeline_facts(t, 0);
+    timeline_free(t);
+    return 0;
+}
+END
+    run -0 "$BATS_TEST_TMPDIR/came"
+    assert_equal "$(fact completed)" '1 in submit, 2 asleep, 2 at work, 2 between'
+}
