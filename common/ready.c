@@ -22,7 +22,7 @@ static int run_nop(unsigned char flags, unsigned *features)
     unsigned taken = 0;
 
     if (ring_open(&ring, 1))
-        uring_refused(errno);
+        refused(URING_SETUP, errno);
     *features = ring.features;
     ring.sqes[0] =
         (struct io_uring_sqe){.opcode = IORING_OP_NOP, .flags = flags};
@@ -31,7 +31,7 @@ static int run_nop(unsigned char flags, unsigned *features)
     while (atomic_load_explicit(ring.cq_tail, memory_order_acquire) == 0) {
         int result = ring_enter(&ring, 1 - taken, 1);
         if (result < 0 && errno != EINTR)
-            uring_refused(errno);
+            refused(URING_ENTER, errno);
         taken += result > 0 ? (unsigned)result : 0;
     }
     int res = ring.cqes[0].res;
@@ -60,6 +60,26 @@ void ready_uring_read(const struct args *args)
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
 }
 
+void ready_enter(int fd)
+{
+    if (syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0) < 0 &&
+        why_refused(URING_ENTER, errno))
+        refused(URING_ENTER, errno);
+}
+
+void ready_uring_register(void)
+{
+    struct io_uring_probe probe = {0};
+    struct ring ring;
+
+    if (ring_open(&ring, 1))
+        refused(URING_SETUP, errno);
+    if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PROBE, &probe,
+                0))
+        refused(URING_REGISTER, errno);
+    ring_close(&ring);
+}
+
 void ready_uring_worker(const char *what)
 {
     unsigned features;
@@ -76,10 +96,17 @@ void ready_aio(const struct args *args)
     if (left_to_the_run(args))
         return;
     if (syscall(SYS_io_setup, 1, &context))
-        aio_refused(errno);
+        refused(AIO_SETUP, errno);
     /* No request: a filter that refuses the call refuses this one too. */
     if (syscall(SYS_io_submit, context, 0L, NULL) < 0)
-        aio_refused(errno);
+        refused(AIO_SUBMIT, errno);
     if (syscall(SYS_io_destroy, context))
         err(1, "destroying the AIO context");
+}
+
+void ready_submit(unsigned long context)
+{
+    if (syscall(SYS_io_submit, context, 0L, NULL) < 0 &&
+        why_refused(AIO_SUBMIT, errno))
+        refused(AIO_SUBMIT, errno);
 }

@@ -315,7 +315,7 @@ static void show_uring(void)
     puts("\nio_uring");
     int error = -io_uring_queue_init_params(4, &ring, &params);
     if (error)
-        say_no("set up", error, why_no_uring(error));
+        say_no("set up", error, why_refused(URING_SETUP, error));
     else
         say("set up", "works");
     show_liburing();
@@ -363,7 +363,7 @@ static void show_aio(void)
 
     puts("\nLinux AIO");
     if (syscall(SYS_io_setup, 1, &context)) {
-        say_no("set up", errno, why_no_aio(errno));
+        say_no("set up", errno, why_refused(AIO_SETUP, errno));
     } else {
         say("set up", "works");
         /* An eventfd that holds a 1 is ready to be read; a memfd is a file

@@ -15,6 +15,9 @@ int io_getevents(aio_context_t context, long min, long max,
 int io_cancel(aio_context_t context, struct iocb *iocb, struct io_event *event);
 int io_destroy(aio_context_t context);
 
+/* May we submit to it at all? Else say so, and exit. */
+void try_submit(aio_context_t context);
+
 /* io_submit() did not take a poll request: say so, and exit. */
 __attribute__((noreturn)) void poll_refused(void);
 

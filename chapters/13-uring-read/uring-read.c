@@ -217,7 +217,8 @@ int main(int argc, char **argv)
     struct reader r = {0};
 
     if (ring_open(&r.ring, entries)) /* Chapter 12. */
-        uring_refused(errno);
+        refused(URING_SETUP, errno);
+    ready_enter(r.ring.fd);
     /* This feature came with the same kernel as IORING_OP_READ. */
     if (!(r.ring.features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");

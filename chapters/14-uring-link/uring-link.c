@@ -50,6 +50,7 @@ static void ready(const struct args *args)
 {
     (void)args;
     ready_uring_read(NULL);
+    ready_uring_register();
     ready_uring_worker("an fsync or a rename in the ring");
 }
 
@@ -472,7 +473,7 @@ int main(int argc, char **argv)
     args_parse(argc, argv, &program);
 
     if (ring_open(&ring, 8)) /* Chapter 12. */
-        uring_refused(errno);
+        refused(URING_SETUP, errno);
     memset(content, 'n', sizeof(content));
     if (pipe2(pipe_ends, O_CLOEXEC))
         err(1, "making a pipe");
