@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* pipe2() */
 #include "ready.h"
 
 #include "ring.h"
@@ -5,8 +6,11 @@
 
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static bool left_to_the_run(const struct args *args)
@@ -87,6 +91,46 @@ void ready_uring_worker(const char *what)
     /* With this flag it goes to a thread of the kernel's, whatever it is. */
     if (run_nop(IOSQE_ASYNC, &features) == -ECANCELED)
         cannot_show("%s: %s", what, request_error(ECANCELED));
+}
+
+/* Make a child that lives until the pipe is closed. */
+static pid_t make_child(const int pipe[2])
+{
+    char byte;
+    pid_t child = fork();
+
+    if (child == 0) {
+        close(pipe[1]);
+        while (read(pipe[0], &byte, 1) < 0 && errno == EINTR)
+            continue;
+        _exit(0); /* Not exit(): stdout's buffer is the parent's. */
+    }
+    return child;
+}
+
+void ready_threads(unsigned threads)
+{
+    unsigned made = 0;
+    int pipe[2], error = 0;
+    pid_t child = 0;
+
+    if (pipe2(pipe, O_CLOEXEC))
+        err(1, "making a pipe");
+    for (; made < threads && child >= 0; made += child > 0) {
+        child = make_child(pipe);
+        error = child < 0 ? errno : 0;
+    }
+    close(pipe[0]);
+    close(pipe[1]);
+    for (unsigned i = 0; i < made;)
+        if (wait(NULL) > 0)
+            i++;
+        else if (errno != EINTR)
+            err(1, "waiting for a child");
+    if (error == EAGAIN)
+        cannot_show("%u threads: %s", threads, NO_MORE_THREADS);
+    if (error)
+        errx(1, "making a process: %s", strerror(error));
 }
 
 void ready_aio(const struct args *args)

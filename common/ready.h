@@ -45,6 +45,12 @@ void ready_uring_register(void);
  */
 void ready_uring_worker(const char *what);
 
+/**
+ * So many threads besides this one. `ulimit -u` and `pids.max` count processes as
+ * they count threads, so children are made, all at once, and are gone again.
+ */
+void ready_threads(unsigned threads);
+
 /** Linux AIO: a context is set up, and takes a request. Linux 2.6. */
 void ready_aio(const struct args *args);
 
