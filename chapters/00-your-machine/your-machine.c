@@ -20,6 +20,7 @@
 #define _GNU_SOURCE /* O_DIRECT, statx(), dladdr(), memfd_create() */
 #include "args.h"
 #include "blocks.h"
+#include "disk.h"
 #include "terminal.h"
 #include "why.h"
 
@@ -507,8 +508,8 @@ static ssize_t read_page(int fd, const struct blocks *blocks)
 }
 
 /* Bring a page into the cache and throw it out again: who can't do that can't
-   show a cold read. Returns whether it went. */
-static bool show_drop(const struct blocks *blocks)
+   show a cold read. */
+static void show_drop(const struct blocks *blocks)
 {
     if (read_page(blocks->fd, blocks) < 0)
         err(1, "reading %s", blocks->path);
@@ -527,30 +528,29 @@ static bool show_drop(const struct blocks *blocks)
                                     "ones do, and on tmpfs all do)");
     else
         say("pages can be dropped", "yes");
-    return before > 0 && after == 0;
 }
 
 /* O_DIRECT asks to pass the page cache by. Some file systems refuse it, some
-   agree and go through the cache all the same: mincore(2) tells. */
-static void show_direct(const struct blocks *blocks, bool dropped)
+   agree and go through the cache all the same. */
+static void show_direct(const struct blocks *blocks)
 {
     struct statx file;
-    int fd = open(blocks->path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
 
-    if (fd < 0) {
+    switch (disk_direct(blocks->path)) {
+    case DIRECT_WORKS:
+        say("O_DIRECT", "works");
+        break;
+    case DIRECT_IN_NAME:
+        say("O_DIRECT", "in name only: it reads through the cache");
+        break;
+    case DIRECT_UNKNOWN:
+        say("O_DIRECT", "reads; whether past the cache is unknown");
+        break;
+    case DIRECT_REFUSED:
         say_no("O_DIRECT", errno, NULL);
         return;
     }
-    if (read_page(fd, blocks) < 0)
-        say_no("O_DIRECT", errno, "it opens, but reading a page fails");
-    else if (!dropped)
-        say("O_DIRECT", "reads; whether past the cache is unknown");
-    else if (blocks_resident(blocks) > 0)
-        say("O_DIRECT", "in name only: it reads through the cache");
-    else
-        say("O_DIRECT", "works");
-
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file))
+    if (statx(blocks->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file))
         say_no("alignment", errno, NULL);
     else if (!(file.stx_mask & STATX_DIOALIGN))
         say("alignment",
@@ -562,8 +562,6 @@ static void show_direct(const struct blocks *blocks, bool dropped)
     else
         say("alignment", "memory %u bytes, offset and length %u",
             file.stx_dio_mem_align, file.stx_dio_offset_align);
-    if (close(fd))
-        err(1, "closing %s", blocks->path);
 }
 
 static void show_file(const struct blocks *blocks)
@@ -576,7 +574,8 @@ static void show_file(const struct blocks *blocks)
     const char *slash = strrchr(blocks->path, '/');
     say("name", "%s", slash ? slash + 1 : blocks->path);
     show_file_system(blocks);
-    show_direct(blocks, show_drop(blocks));
+    show_drop(blocks);
+    show_direct(blocks);
 }
 
 /* --- Processors, terminal ------------------------------------------------- */

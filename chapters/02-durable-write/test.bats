@@ -18,7 +18,7 @@ need_counts() {
     local pages
     pages=$("$BIN/02-durable-write" "$FILE" | grep -m 1 '^pages to write:')
     [[ $pages != *unknown* ]] ||
-        skip 'dirty pages are not counted: cachestat(2) needs Linux 6.5'
+        skip 'dirty pages are not counted: cachestat(2) needs Linux 6.5, and no overlayfs'
 }
 
 # preload: a library that steps between the program and the kernel. It writes

@@ -20,6 +20,7 @@
  */
 #define _GNU_SOURCE /* mkostemp(), strerrorname_np() */
 #include "args.h"
+#include "disk.h"
 #include "ready.h"
 #include "ring.h"
 #include "scratch.h"
@@ -225,17 +226,15 @@ static void run_with_pipe(const char *title, struct step *steps, unsigned first,
     print(title, steps, n);
 }
 
-/* Pages that are not on the disk yet. cachestat(2) is chapter 02's. */
+/* Pages that are not on the disk yet: chapter 02. */
 static void print_pages(int fd)
 {
-    uint64_t whole_file[2] = {0}, counts[5]; /* cached, dirty, writeback, ... */
-    /* New calls have the same distance from each other everywhere. */
-    const long cachestat = SYS_io_uring_setup + 26;
+    long pages = disk_pages_to_write(fd);
 
-    if (syscall(cachestat, fd, whole_file, counts, 0))
+    if (pages == PAGES_UNKNOWN)
         puts("pages to write: unknown");
     else
-        printf("pages to write: %ju\n", counts[1] + counts[2]);
+        printf("pages to write: %ld\n", pages);
 }
 
 static void write_and_sync(const char *title, uint8_t flag)
