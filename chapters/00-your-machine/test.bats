@@ -249,7 +249,7 @@ raw_setup() {
     LC_ALL=C run -0 "$ME" "$FILE"
     assert_equal "$(fact locale)" 'C, ANSI_X3.4-1968: bars in ASCII'
 
-    local on_terminal="stty columns 97; TERM=xterm '$ME' '$FILE'"
+    local on_terminal="stty columns 97; TERM=xterm ${ME@Q} ${FILE@Q}"
     run -0 env -u NO_COLOR script -q -e -c "$on_terminal" /dev/null
     output=${output//$'\r'/}
     assert_equal "$(fact stdout)" 'a terminal with 97 columns'

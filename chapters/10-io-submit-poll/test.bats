@@ -104,7 +104,8 @@ long syscall(long number, ...)
 }
 END
     ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 \
-        strace_calls io_getevents -E LD_PRELOAD="$BATS_TEST_TMPDIR/libmagic.so" \
+        strace_calls io_getevents -E LD_PRELOAD=libmagic.so \
+        -E LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" \
         "$BIN/10-io-submit-poll"
     assert_success
     assert_equal "$(calls_for aio)" '4.00 2.25'

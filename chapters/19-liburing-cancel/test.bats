@@ -208,7 +208,7 @@ int io_uring_submit(struct io_uring *ring)
 END
     run --separate-stderr env FEATURES="$1" \
         ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
-        LD_PRELOAD="$BATS_TEST_TMPDIR/older.so" "$BIN/19-liburing-cancel" "${@:2}"
+        LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" LD_PRELOAD=older.so "$BIN/19-liburing-cancel" "${@:2}"
 }
 
 @test "5.18: refused by descriptor, both reads are called off by their names" {

@@ -256,7 +256,7 @@ __attribute__((destructor)) static void exits(void)
 END_OF_C
     export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}verify_asan_link_order=0
     run -1 --separate-stderr timeout 60 \
-        env LD_PRELOAD="$BATS_TEST_TMPDIR/libfails.so" \
+        env LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" LD_PRELOAD=libfails.so \
         "$BIN/20-race" --rounds 1 --depth 8 --engines threads "$FILE"
     assert_equal "$stderr" "20-race: threads: reading $FILE: Input/output error"
 }
@@ -585,7 +585,7 @@ END
 }
 
 @test "on a terminal it says how far it is; else it does not" {
-    run -0 script -qec "$BIN/20-race --rounds 1 --engines read,uring --csv $FILE" \
+    run -0 script -qec "${BIN@Q}/20-race --rounds 1 --engines read,uring --csv ${FILE@Q}" \
         /dev/null </dev/null
     assert_output --partial $'\e[Kuring: round 1 of 1, 32 in flight\r'
     race --rounds 1 --engines read,uring
