@@ -307,7 +307,7 @@ broken() {
     assert_equal "$status" 1
     assert_regex "$stderr" "^02-durable-write: writing $(as_regex "$TMPDIR")/.*/file at byte 0: "
     assert_regex "$output" \
-        "open with O_TRUNC .* an empty file"$'\n\n'"kept: $TMPDIR/.*/file\$"
+        "open with O_TRUNC .* an empty file"$'\n\n'"kept: $(as_regex "$TMPDIR")/.*/file\$"
     assert_equal "$(stat -c %s "$TMPDIR"/*/file)" 0
 }
 

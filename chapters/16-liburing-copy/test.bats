@@ -309,10 +309,21 @@ END_OF_C
 
 # --- Holes ------------------------------------------------------------------------
 
+# data_in FILE: from where to where it has data, by SEEK_DATA and SEEK_HOLE. (Blocks
+# say less: XFS sets some aside that may never be written.)
+data_in() {
+    perl -e 'open(my $file, "<", shift) or die "$!\n";
+        for (my $at = 0; defined($at = sysseek($file, $at, 3));) {
+            my $end = sysseek($file, $at, 4);
+            printf "%d-%d ", $at, $end;
+            $at = $end;
+        }' "$1"
+}
+
 @test "holes stay holes: in front, between, at the end, and nothing else" {
     cd "$OUT"
     truncate -s 1M "$OUT/front" "$OUT/nothing"
-    (($(stat -c %b nothing) == 0)) || skip "files in $OUT have no holes"
+    [[ ! $(data_in nothing) ]] || skip "files in $OUT have no holes"
     for at in 1 5 6 40; do
         dd if="$SRC" of=holes bs=64K seek=$at count=1 conv=notrunc status=none
     done
@@ -324,9 +335,9 @@ END_OF_C
             copy $options "$file" "$DST"
             cmp "$file" "$DST" || problem "$file, $options: not the same"
             sync "$file" "$DST"
-            (($(stat -c %b "$DST") == $(stat -c %b "$file"))) ||
-                problem "$file, $options: $(stat -c %b "$DST") blocks,\
- not $(stat -c %b "$file")"
+            [[ $(data_in "$DST") == "$(data_in "$file")" ]] ||
+                problem "$file, $options: data in $(data_in "$DST"), not in\
+ $(data_in "$file")"
         done
     done
     no_problems
