@@ -26,7 +26,8 @@ loop_calls() {
 # missed: what the timer said at the first tick after the read: eight bytes, as
 # strace writes a string in C.
 missed() {
-    grep -A 100 -m 1 "pread64([0-9]*<$FILE>" "$STRACE_LOG" | grep -m 1 timerfd |
+    grep -A 100 -m 1 -E "pread64\([0-9]*<$(as_regex "$FILE")>" "$STRACE_LOG" |
+        grep -m 1 timerfd |
         perl -ne 'my ($bytes) = /"(.*)", 8\) = 8$/ or exit 1;
             my %named = (t => 9, n => 10, v => 11, f => 12, r => 13);
             $bytes =~ s{\\(?:([0-7]{1,3})|(.))}

@@ -133,7 +133,7 @@ with_stand_in() {
     assert_equal "$(count_calls statx "<$FILE>" 'STATX_DIOALIGN')" 1
     first=$(calls io_submit "<$FILE>" | head -n 1)
     assert_regex "$first" '^[0-9]+ +io_submit\(0x[0-9a-f]+, 8, \[.*\) = 8$'
-    assert_equal "$(grep -o "aio_fildes=[0-9]*<$FILE>" <<<"$first" | wc -l)" 8
+    assert_equal "$(grep -oE "aio_fildes=[0-9]*<$(as_regex "$FILE")>" <<<"$first" | wc -l)" 8
     assert_regex "$(calls io_getevents | head -n 1)" \
         ', 0, 8, .*\{tv_sec=0, tv_nsec=0\}\) = [0-8]$'
     assert_equal "$(count_calls pread64 "<$FILE>")" 0

@@ -146,7 +146,7 @@ END_OF_C
         $((ring + 2))
     # The loop reads the sample twice, the ring never with read(2).
     bytes=$(stat -c %s "$BUILD/sample.data")
-    sample=$(realpath "$BUILD/sample.data")
+    sample=$(as_regex "$(realpath "$BUILD/sample.data")")
     assert_equal "$(grep -cE "^[0-9]+ +read\([0-9]+<$sample>" "$STRACE_LOG")" \
         $((2 * ((bytes + 131071) / 131072 + 1)))
 }
@@ -327,6 +327,11 @@ data_in() {
     for at in 1 5 6 40; do
         dd if="$SRC" of=holes bs=64K seek=$at count=1 conv=notrunc status=none
     done
+    sync holes
+    # dd has written four blocks. XFS, which sets some aside ahead of who writes,
+    # calls more than that data, and then the copy's need not be the same.
+    [[ $(data_in holes) == '65536-131072 327680-458752 2621440-2686976 ' ]] ||
+        skip "what dd leaves out is data here: $(data_in holes)"
     cp holes ending && truncate -s 8M ending
     cat "$SRC" >>front
     for file in front nothing holes ending; do
@@ -375,11 +380,11 @@ data_in() {
 @test "a source that is changed meanwhile: told, and the old file stays" {
     stand_in
     echo precious >"$DST"
-    for change in "cat '$SRC' >>" "truncate -s 0" "truncate -s 500000" \
-        "head -c 1048576 /dev/zero >" "cat '$SRC' >"; do
+    for change in "cat ${SRC@Q} >>" "truncate -s 0" "truncate -s 500000" \
+        "head -c 1048576 /dev/zero >" "cat ${SRC@Q} >"; do
         cp "$SRC" "$BATS_TEST_TMPDIR/src"
         run -1 --separate-stderr "${with[@]}" \
-            HOOK="$change '$BATS_TEST_TMPDIR/src'" "$BIN/16-liburing-copy" \
+            HOOK="$change ${BATS_TEST_TMPDIR@Q}/src" "$BIN/16-liburing-copy" \
             --depth 2 --block 4 "$BATS_TEST_TMPDIR/src" "$DST"
         assert_equal "$stderr" "16-liburing-copy:\
  $BATS_TEST_TMPDIR/src changed while it was copied"
