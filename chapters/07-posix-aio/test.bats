@@ -106,7 +106,7 @@ row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
         "$BIN/07-posix-aio" "$FILE"
     assert_success
     run ! grep -E ' io_(setup|submit|uring_setup)\(' "$STRACE_LOG"
-    run ! grep -E "^$(main_thread) +(pread64|read)\([0-9]+<$FILE>" "$STRACE_LOG"
+    run ! grep -E "^$(main_thread) +(pread64|read)\([0-9]+<$(as_regex "$FILE")>" "$STRACE_LOG"
     run ! grep -E "^$(main_thread) +fsync\(" "$STRACE_LOG"
 }
 

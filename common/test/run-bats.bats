@@ -85,3 +85,22 @@ ends_as() {
 @test "wrong usage exits 2" {
     run -2 "$ROOT/common/test/run-bats"
 }
+
+# bats test_tags=deep
+@test "on-file-systems: passed, failed, wrong usage, interrupted; and nothing is left" {
+    unshare -m true || skip 'this user may not mount, or not here'
+    export TMPDIR=$BATS_TEST_TMPDIR/mounts
+    mkdir "$TMPDIR"
+    run -2 "$ROOT/common/test/on-file-systems" ntfs
+    run -1 "$ROOT/common/test/on-file-systems" tmpfs -- false
+    assert_line --index 0 'tmpfs: failed, with status 1:'
+    run -0 "$ROOT/common/test/on-file-systems" tmpfs -- \
+        bash -c '[[ $(stat -f -c %T .) == tmpfs && -x build/bin/01-blocking-read ]]'
+    assert_output 'tmpfs: passed'
+    # Ctrl-C, while the command runs.
+    run -130 timeout --preserve-status --foreground --signal=INT 10 \
+        "$ROOT/common/test/on-file-systems" ext4 -- sleep 100
+    assert_equal "$(ls -A "$TMPDIR")" ''
+    run -1 grep -F "$TMPDIR" /proc/mounts
+    run -1 grep -F "$TMPDIR" <(losetup -a)
+}
