@@ -1,5 +1,6 @@
 #include "blocks.h"
 
+#include "disk.h"
 #include "why.h"
 
 #include <err.h>
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -115,59 +115,19 @@ void blocks_drop(const struct blocks *blocks)
              strerror(error));
 }
 
-/* The rule of can_do_mincore() in the kernel's mm/mincore.c. */
-static bool mincore_tells_us(const struct blocks *blocks)
-{
-    struct stat file;
-
-    if (fstat(blocks->fd, &file))
-        err(1, "asking for the owner of %s", blocks->path);
-    return file.st_uid == geteuid() ||
-           faccessat(AT_FDCWD, blocks->path, W_OK, AT_EACCESS) == 0;
-}
-
 static size_t pages_of(const struct block *block)
 {
     return (block->length + page_size() - 1) / page_size();
-}
-
-/* Pages of one block in the page cache. Mapping a file brings no page in. */
-static long resident_pages(const struct blocks *blocks,
-                           const struct block *block)
-{
-    unsigned char *in_core = malloc(pages_of(block));
-    void *map = mmap(NULL, block->length, PROT_READ, MAP_SHARED, blocks->fd,
-                     block->offset);
-    long resident = 0;
-
-    if (!in_core)
-        err(1, "allocating the page map of %s", blocks->path);
-    if (map == MAP_FAILED && errno != ENOMEM) { /* Not every file can be
-                                                   mapped: sysfs's can't. */
-        free(in_core);
-        return RESIDENT_UNKNOWN;
-    }
-    if (map == MAP_FAILED)
-        err(1, "mapping %s", blocks->path);
-    if (mincore(map, block->length, in_core))
-        err(1, "asking which pages of %s are in memory", blocks->path);
-    for (size_t i = 0; i < pages_of(block); i++)
-        resident += in_core[i] & 1;
-    if (munmap(map, block->length))
-        err(1, "unmapping %s", blocks->path);
-    free(in_core);
-    return resident;
 }
 
 long blocks_resident(const struct blocks *blocks)
 {
     long resident = 0;
 
-    if (!mincore_tells_us(blocks))
-        return RESIDENT_UNKNOWN;
     for (unsigned i = 0; i < blocks->count; i++) {
-        long more = resident_pages(blocks, &blocks->block[i]);
-        if (more == RESIDENT_UNKNOWN)
+        const struct block *block = &blocks->block[i];
+        long more = disk_resident(blocks->fd, block->offset, block->length);
+        if (more == PAGES_UNKNOWN)
             return RESIDENT_UNKNOWN;
         resident += more;
     }

@@ -1,5 +1,6 @@
 #include "job.h"
 
+#include "ready.h"
 #include "why.h"
 
 #include <err.h>
@@ -57,7 +58,8 @@ unsigned job_ring_entries(void)
 struct ring *job_ring(struct job *job)
 {
     if (ring_open(&job->ring, entries))
-        uring_refused(errno);
+        refused(URING_SETUP, errno);
+    ready_enter(job->ring.fd);
     /* This feature came with the same kernel as IORING_OP_READ. */
     if (!(job->ring.features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");

@@ -1,3 +1,4 @@
+#define _GNU_SOURCE /* pipe2() */
 #include "ready.h"
 
 #include "ring.h"
@@ -5,8 +6,11 @@
 
 #include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <string.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static bool left_to_the_run(const struct args *args)
@@ -22,7 +26,7 @@ static int run_nop(unsigned char flags, unsigned *features)
     unsigned taken = 0;
 
     if (ring_open(&ring, 1))
-        uring_refused(errno);
+        refused(URING_SETUP, errno);
     *features = ring.features;
     ring.sqes[0] =
         (struct io_uring_sqe){.opcode = IORING_OP_NOP, .flags = flags};
@@ -31,7 +35,7 @@ static int run_nop(unsigned char flags, unsigned *features)
     while (atomic_load_explicit(ring.cq_tail, memory_order_acquire) == 0) {
         int result = ring_enter(&ring, 1 - taken, 1);
         if (result < 0 && errno != EINTR)
-            uring_refused(errno);
+            refused(URING_ENTER, errno);
         taken += result > 0 ? (unsigned)result : 0;
     }
     int res = ring.cqes[0].res;
@@ -65,6 +69,26 @@ void ready_uring_read(const struct args *args)
     need_read(features);
 }
 
+void ready_enter(int fd)
+{
+    if (syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0) < 0 &&
+        why_refused(URING_ENTER, errno))
+        refused(URING_ENTER, errno);
+}
+
+void ready_uring_register(void)
+{
+    struct io_uring_probe probe = {0};
+    struct ring ring;
+
+    if (ring_open(&ring, 1))
+        refused(URING_SETUP, errno);
+    if (syscall(SYS_io_uring_register, ring.fd, IORING_REGISTER_PROBE, &probe,
+                0))
+        refused(URING_REGISTER, errno);
+    ring_close(&ring);
+}
+
 void ready_uring_worker(const char *what)
 {
     unsigned features;
@@ -75,6 +99,46 @@ void ready_uring_worker(const char *what)
     need_read(features);
 }
 
+/* Make a child that lives until the pipe is closed. */
+static pid_t make_child(const int pipe[2])
+{
+    char byte;
+    pid_t child = fork();
+
+    if (child == 0) {
+        close(pipe[1]);
+        while (read(pipe[0], &byte, 1) < 0 && errno == EINTR)
+            continue;
+        _exit(0); /* Not exit(): stdout's buffer is the parent's. */
+    }
+    return child;
+}
+
+void ready_threads(unsigned threads)
+{
+    unsigned made = 0;
+    int pipe[2], error = 0;
+    pid_t child = 0;
+
+    if (pipe2(pipe, O_CLOEXEC))
+        err(1, "making a pipe");
+    for (; made < threads && child >= 0; made += child > 0) {
+        child = make_child(pipe);
+        error = child < 0 ? errno : 0;
+    }
+    close(pipe[0]);
+    close(pipe[1]);
+    for (unsigned i = 0; i < made;)
+        if (wait(NULL) > 0)
+            i++;
+        else if (errno != EINTR)
+            err(1, "waiting for a child");
+    if (error == EAGAIN)
+        cannot_show("%u threads: %s", threads, NO_MORE_THREADS);
+    if (error)
+        errx(1, "making a process: %s", strerror(error));
+}
+
 void ready_aio(const struct args *args)
 {
     aio_context_t context = 0;
@@ -82,10 +146,17 @@ void ready_aio(const struct args *args)
     if (left_to_the_run(args))
         return;
     if (syscall(SYS_io_setup, 1, &context))
-        aio_refused(errno);
+        refused(AIO_SETUP, errno);
     /* No request: a filter that refuses the call refuses this one too. */
     if (syscall(SYS_io_submit, context, 0L, NULL) < 0)
-        aio_refused(errno);
+        refused(AIO_SUBMIT, errno);
     if (syscall(SYS_io_destroy, context))
         err(1, "destroying the AIO context");
+}
+
+void ready_submit(unsigned long context)
+{
+    if (syscall(SYS_io_submit, context, 0L, NULL) < 0 &&
+        why_refused(AIO_SUBMIT, errno))
+        refused(AIO_SUBMIT, errno);
 }

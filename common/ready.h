@@ -20,6 +20,22 @@ void ready_uring(const struct args *args);
 void ready_uring_read(const struct args *args);
 
 /**
+ * The run's own ring, before anything is shown: may it be entered? A filter can
+ * let io_uring_setup(2) through, and not io_uring_enter(2). This one submits
+ * nothing and waits for nothing. Where that fails for another reason, it returns:
+ * the run will tell.
+ *
+ * @param fd  The ring's descriptor.
+ */
+void ready_enter(int fd);
+
+/**
+ * A ring of its own that tells which requests it knows: io_uring_register(2) is
+ * let through too. For a program that registers something. Linux 5.6.
+ */
+void ready_uring_register(void);
+
+/**
  * As ready_uring_read(NULL), and in that ring the kernel may make a thread for a
  * request that needs one. With
  * `ulimit -u`, or `pids.max` of a cgroup, it may not, and would cancel each request
@@ -30,7 +46,20 @@ void ready_uring_read(const struct args *args);
  */
 void ready_uring_worker(const char *what);
 
+/**
+ * So many threads besides this one. `ulimit -u` and `pids.max` count processes as
+ * they count threads, so children are made, all at once, and are gone again.
+ */
+void ready_threads(unsigned threads);
+
 /** Linux AIO: a context is set up, and takes a request. Linux 2.6. */
 void ready_aio(const struct args *args);
+
+/**
+ * As ready_enter(), for the run's own context and io_submit(2).
+ *
+ * @param context  From io_setup(2): an aio_context_t.
+ */
+void ready_submit(unsigned long context);
 
 #endif

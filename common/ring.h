@@ -49,8 +49,8 @@ struct ring {
  * @param[out] ring     To be given back with ring_close().
  * @param      entries  Submission queue entries; the kernel rounds up to a
  *                      power of two.
- * @return 0, or -1 with errno from io_uring_setup(2). Exits with a message where
- *         mmap(2) fails.
+ * @return 0, or -1 with errno from io_uring_setup(2) or mmap(2); refused() says
+ *         what it means. Nothing is left open then.
  */
 int ring_open(struct ring *ring, unsigned entries);
 

@@ -32,86 +32,209 @@ static bool filtered(void)
     return number_in("/proc/self/status", "Seccomp:") == 2;
 }
 
+/* --- Who says no ----------------------------------------------------------- */
+
+static long uring_disabled(void)
+{
+    return number_in("/proc/sys/kernel/io_uring_disabled", "");
+}
+
+static bool for_nobody(void)
+{
+    return uring_disabled() == 2;
+}
+
+static bool for_a_group(void)
+{
+    return uring_disabled() == 1;
+}
+
+/* Yama stands in the way from 1 on: see LSM/Yama.rst. */
+static bool yama(void)
+{
+    return number_in("/proc/sys/kernel/yama/ptrace_scope", "") > 0;
+}
+
+/* --- What to do about it ---------------------------------------------------- */
+
 #define CONTAINER_ADVICE                                                       \
     "\nDocker, Podman: run the container with "                                \
     "--security-opt seccomp=unconfined"
+#define POLICY                                                                 \
+    "a security policy of this machine refuses it, as SELinux and AppArmor "   \
+    "do."                                                                      \
+    "\nAs root: ausearch -m avc,apparmor shows the rule. Or use a virtual "    \
+    "machine"
 #define OTHER_KERNEL "\nBoot a newer kernel, or use a virtual machine"
+#define SANDBOX      "this is a sandbox that has no such thing." OTHER_KERNEL
 
-const char *why_no_uring(int error)
+/* --- The table -------------------------------------------------------------- */
+
+#define BIT(interface) (1U << (interface))
+
+enum {
+    ANY_ERROR = 0,
+    RING = BIT(URING_SETUP) | BIT(URING_ENTER) | BIT(URING_REGISTER),
+    AIO = BIT(AIO_SETUP) | BIT(AIO_SUBMIT),
+    PERF = BIT(PERF_EVENTS),
+    TRACE = BIT(TRACING),
+    MOUNT = BIT(MOUNTING),
+    ALL = RING | AIO | PERF | TRACE | MOUNT
+};
+
+/* One way to be refused. The first row that fits is the answer. */
+static const struct refusal {
+    unsigned interfaces; /* BIT()s. */
+    int error;           /* Or ANY_ERROR, but those in is_failure(). */
+    bool (*holds)(void); /* And only if this holds; NULL: always. */
+    const char *why;     /* A "%ld" in it is the number in... */
+    const char *number;  /* ...this file. */
+} refusals[] = {
+    {BIT(URING_SETUP), EPERM, for_nobody,
+     "kernel.io_uring_disabled is 2: switched off for everybody."
+     "\nAs root: sysctl kernel.io_uring_disabled=0",
+     NULL},
+    {BIT(URING_SETUP), EPERM, for_a_group,
+     "kernel.io_uring_disabled is 1: only for CAP_SYS_ADMIN and the group in "
+     "kernel.io_uring_group."
+     "\nAs root: sysctl kernel.io_uring_disabled=0, or join the group",
+     NULL},
+    {BIT(URING_SETUP) | BIT(URING_REGISTER), ENOMEM, NULL,
+     "no memory for the rings, or the memlock limit is too low for them."
+     "\nRaise it: ulimit -l, or memlock in limits.conf(5)",
+     NULL},
+    {BIT(AIO_SETUP), EAGAIN, NULL,
+     "too few of the %ld requests that fs.aio-max-nr allows are left "
+     "(fs.aio-nr counts those in use)."
+     "\nAs root: sysctl fs.aio-max-nr=1048576",
+     "/proc/sys/fs/aio-max-nr"},
+
+    {TRACE, EPERM, yama,
+     "kernel.yama.ptrace_scope is %ld: nobody may trace what is not his child."
+     "\nAs root: sysctl kernel.yama.ptrace_scope=0 (after a 3: reboot)",
+     "/proc/sys/kernel/yama/ptrace_scope"},
+    {RING, ENOSYS, filtered,
+     "a seccomp filter hides it, as Podman's does, or this kernel has none: "
+     "older than 5.1, or a sandbox." CONTAINER_ADVICE,
+     NULL},
+    {ALL & ~MOUNT, ANY_ERROR, filtered,
+     "a seccomp filter refuses it, as containers have." CONTAINER_ADVICE, NULL},
+    {MOUNT, ANY_ERROR, filtered,
+     "a seccomp filter refuses it, as containers have."
+     "\nDocker, Podman: run the container with --privileged",
+     NULL},
+
+    {RING, ENOSYS, NULL,
+     "this kernel has no io_uring: older than 5.1, built without "
+     "CONFIG_IO_URING, or a sandbox that emulates one." OTHER_KERNEL
+     " (WSL 2, not 1)",
+     NULL},
+    {RING, EINVAL, NULL,
+     "this kernel's io_uring is too old for what is asked of "
+     "it." OTHER_KERNEL,
+     NULL},
+    {AIO, ENOSYS, NULL,
+     "this kernel has no Linux AIO: built without CONFIG_AIO, or a sandbox "
+     "that emulates one." OTHER_KERNEL,
+     NULL},
+    {AIO, EINVAL, NULL,
+     "this kernel's Linux AIO does not know what is asked of "
+     "it." OTHER_KERNEL,
+     NULL},
+
+    {PERF, EPERM, NULL,
+     "kernel.perf_event_paranoid is %ld: not for us."
+     "\nAs root: sysctl kernel.perf_event_paranoid=1",
+     "/proc/sys/kernel/perf_event_paranoid"},
+    {PERF, EACCES, NULL,
+     "kernel.perf_event_paranoid is %ld: not for us."
+     "\nAs root: sysctl kernel.perf_event_paranoid=1",
+     "/proc/sys/kernel/perf_event_paranoid"},
+    {PERF, ENOENT, NULL,
+     "this processor does not count that, or its virtual machine does not "
+     "let us see it."
+     "\nUse a machine of its own, or a virtual one with a PMU",
+     NULL},
+    {PERF, ENOSYS, NULL,
+     "this kernel counts nothing: built without "
+     "CONFIG_PERF_EVENTS." OTHER_KERNEL,
+     NULL},
+    {PERF, EINVAL, NULL, "this kernel does not know that event." OTHER_KERNEL,
+     NULL},
+
+    {MOUNT, EPERM, NULL,
+     "this user may not mount."
+     "\nAs root; or in a user namespace of your own: unshare -rm",
+     NULL},
+    {MOUNT, ENODEV, NULL,
+     "this kernel does not know that file system."
+     "\nAs root: modprobe, with its name",
+     NULL},
+
+    {ALL, EPERM, NULL, POLICY, NULL},
+    {ALL, EACCES, NULL, POLICY, NULL},
+    {ALL, ENOSYS, NULL, SANDBOX, NULL},
+    {ALL, ENODEV, NULL, SANDBOX, NULL},
+    {ALL, EOPNOTSUPP, NULL, SANDBOX, NULL},
+};
+
+/* Errors that no filter would choose to say no with: they come of what a program
+   does, or pass. */
+static bool is_failure(int error)
 {
-    switch (error) {
-    case EPERM:
-        switch (number_in("/proc/sys/kernel/io_uring_disabled", "")) {
-        case 2:
-            return "kernel.io_uring_disabled is 2: switched off for everybody."
-                   "\nAs root: sysctl kernel.io_uring_disabled=0";
-        case 1:
-            return "kernel.io_uring_disabled is 1: only for CAP_SYS_ADMIN and "
-                   "the group in kernel.io_uring_group."
-                   "\nAs root: sysctl kernel.io_uring_disabled=0, or join "
-                   "the group";
-        }
-        if (filtered())
-            return "a seccomp filter refuses it, "
-                   "as containers have." CONTAINER_ADVICE;
-        return "a security policy of this machine refuses it."
-               "\nAsk its administrator, or use a virtual machine";
-    case ENOSYS:
-        if (filtered())
-            return "a seccomp filter hides it, as Podman's does, or this "
-                   "kernel has none: older than 5.1, or a "
-                   "sandbox." CONTAINER_ADVICE;
-        return "this kernel has no io_uring: older than 5.1, built without "
-               "CONFIG_IO_URING, or a sandbox that emulates one." OTHER_KERNEL
-               " (WSL 2, not 1)";
-    case ENOMEM:
-        return "no memory for the rings, or the memlock limit is too low for "
-               "them."
-               "\nRaise it: ulimit -l, or memlock in limits.conf(5)";
-    default:
-        return NULL;
-    }
+    static const int failures[] = {EMFILE, ENFILE, EFAULT, EBADF, EBUSY,
+                                   EINTR,  EAGAIN, EIO,    ENOMEM};
+
+    for (unsigned i = 0; i < sizeof(failures) / sizeof(*failures); i++)
+        if (error == failures[i])
+            return true;
+    return false;
 }
 
-const char *why_no_aio(int error)
+static bool fits(const struct refusal *row, enum interface interface, int error)
 {
-    static char full[200];
-
-    switch (error) {
-    case EPERM:
-        return "a seccomp filter or a security policy refuses "
-               "it." CONTAINER_ADVICE;
-    case ENOSYS:
-        return "this kernel has no Linux AIO: built without CONFIG_AIO, or a "
-               "sandbox that emulates one." OTHER_KERNEL;
-    case EAGAIN:
-        snprintf(full, sizeof(full),
-                 "too few of the %ld requests that fs.aio-max-nr allows are "
-                 "left (fs.aio-nr is %ld)."
-                 "\nAs root: sysctl fs.aio-max-nr=1048576",
-                 number_in("/proc/sys/fs/aio-max-nr", ""),
-                 number_in("/proc/sys/fs/aio-nr", ""));
-        return full;
-    default:
-        return NULL;
-    }
+    if (!(row->interfaces & BIT(interface)))
+        return false;
+    if (row->error == ANY_ERROR ? is_failure(error) : row->error != error)
+        return false;
+    return !row->holds || row->holds();
 }
 
-__attribute__((noreturn)) static void refused(const char *call, int error,
-                                              const char *why)
+const char *why_refused(enum interface interface, int error)
 {
+    static char why[400];
+
+    for (unsigned i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
+        const struct refusal *row = &refusals[i];
+        if (!fits(row, interface, error))
+            continue;
+        const char *place = row->number ? strstr(row->why, "%ld") : NULL;
+        if (place)
+            snprintf(why, sizeof(why), "%.*s%ld%s", (int)(place - row->why),
+                     row->why, number_in(row->number, ""), place + 3);
+        else
+            snprintf(why, sizeof(why), "%s", row->why);
+        return why;
+    }
+    return NULL;
+}
+
+void refused(enum interface interface, int error)
+{
+    static const char *const doing[] = {
+        [URING_SETUP] = "setting up io_uring",
+        [URING_ENTER] = "entering io_uring",
+        [URING_REGISTER] = "registering with io_uring",
+        [AIO_SETUP] = "setting up Linux AIO",
+        [AIO_SUBMIT] = "submitting to Linux AIO",
+        [PERF_EVENTS] = "counting events",
+        [TRACING] = "tracing a process",
+        [MOUNTING] = "mounting a file system",
+    };
+    const char *why = why_refused(interface, error);
+
     if (why)
-        cannot_show("%s: %s: %s", call, strerror(error), why);
+        cannot_show("%s: %s: %s", doing[interface], strerror(error), why);
     errno = error;
-    err(1, "%s", call);
-}
-
-void uring_refused(int error)
-{
-    refused("setting up io_uring", error, why_no_uring(error));
-}
-
-void aio_refused(int error)
-{
-    refused("setting up Linux AIO", error, why_no_aio(error));
+    err(1, "%s", doing[interface]);
 }

@@ -35,31 +35,45 @@ static inline const char *request_error(int error)
                : strerror(error);
 }
 
-/**
- * Why io_uring can't be set up on this machine.
- *
- * Sources: io_uring_setup(2); kernel.io_uring_disabled in the kernel's
- * Documentation/admin-guide/sysctl/kernel.rst.
- *
- * @param error  errno of io_uring_setup(2).
- * @return a text with the cause and the way out; NULL where the error does not
- *         come from the machine's settings (EMFILE, say).
- */
-const char *why_no_uring(int error);
+/** What a machine may refuse: a system call, by what a program wants of it. */
+enum interface {
+    URING_SETUP,    /**< io_uring_setup(2), and mmap(2) of the ring. */
+    URING_ENTER,    /**< io_uring_enter(2). */
+    URING_REGISTER, /**< io_uring_register(2). */
+    AIO_SETUP,      /**< io_setup(2). */
+    AIO_SUBMIT,     /**< io_submit(2). */
+    PERF_EVENTS,    /**< perf_event_open(2). */
+    TRACING,        /**< ptrace(2). */
+    MOUNTING        /**< mount(2). */
+};
 
 /**
- * Why Linux AIO can't be set up on this machine. Sources: io_setup(2);
- * fs.aio-max-nr in the kernel's Documentation/admin-guide/sysctl/fs.rst.
+ * Why this machine refuses an interface to us, and the way out.
  *
- * @param error  errno of io_setup(2).
- * @return as why_no_uring().
+ * A seccomp filter may answer with any errno. SELinux answers EACCES, AppArmor
+ * EACCES or EPERM, a sysctl EPERM or EACCES, an old kernel ENOSYS or EINVAL, and
+ * a limit ENOMEM or EAGAIN. What is left is no refusal but a failure: EMFILE and
+ * ENFILE, say.
+ *
+ * Sources: the manual pages of the calls; seccomp(2); proc(5); in the kernel's
+ * Documentation/admin-guide: sysctl/kernel.rst (io_uring_disabled,
+ * perf_event_paranoid), sysctl/fs.rst (aio-max-nr), LSM/Yama.rst (ptrace_scope).
+ *
+ * @param interface  What was asked for.
+ * @param error      The errno of the call.
+ * @return the cause; then a newline and what to do about it. NULL: a failure. It
+ *         is valid until the next call.
  */
-const char *why_no_aio(int error);
+const char *why_refused(enum interface interface, int error);
 
-/** Exit: status 77 with why_no_uring()'s answer if it has one, else 1. */
-__attribute__((noreturn)) void uring_refused(int error);
-
-/** Exit: status 77 with why_no_aio()'s answer if it has one, else 1. */
-__attribute__((noreturn)) void aio_refused(int error);
+/**
+ * Exit: with status 77, the error and why_refused()'s answer if it has one; else
+ * with status 1 and the error. For the first call of its kind, before anything
+ * is shown.
+ *
+ * @param interface  What was asked for.
+ * @param error      The errno of the call.
+ */
+__attribute__((noreturn)) void refused(enum interface interface, int error);
 
 #endif

@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# shellcheck disable=SC2016,SC2154 # code for other shells; $stderr is from run
+# shellcheck disable=SC2016,SC2030,SC2031,SC2154 # code for other shells; $stderr is from run
 # 00 · Your machine: what it says is what others say, and when something is
 # taken away it says so, with the reason, and goes on.
 
@@ -91,7 +91,8 @@ without_uring() {
 # raw_setup: the io_uring_setup() calls of a run, all numbers in hexadecimal.
 raw_setup() {
     need_strace
-    strace -X raw -o "$BATS_TEST_TMPDIR/raw" -e trace=io_uring_setup "$@" \
+    strace -X raw -o "$BATS_TEST_TMPDIR/raw" -e signal=none \
+        -e trace=io_uring_setup "$@" \
         "$ME" "$FILE"
 }
 
@@ -248,7 +249,7 @@ raw_setup() {
     LC_ALL=C run -0 "$ME" "$FILE"
     assert_equal "$(fact locale)" 'C, ANSI_X3.4-1968: bars in ASCII'
 
-    local on_terminal="stty columns 97; TERM=xterm '$ME' '$FILE'"
+    local on_terminal="stty columns 97; TERM=xterm ${ME@Q} ${FILE@Q}"
     run -0 env -u NO_COLOR script -q -e -c "$on_terminal" /dev/null
     output=${output//$'\r'/}
     assert_equal "$(fact stdout)" 'a terminal with 97 columns'
@@ -275,7 +276,7 @@ raw_setup() {
     local order
     order=$(grep -oE '(pread64\([0-9]+<[^>]*/sample-|fadvise64.*DONTNEED|mincore)' \
         "$STRACE_LOG" | sed -E 's/[(<].*//' | tr '\n' ' ')
-    assert_regex "$order" '^pread64 mincore fadvise64 mincore pread64'
+    assert_regex "$order" '^pread64 mincore fadvise64 mincore fadvise64 mincore pread64 mincore'
     calls openat "$FILE" | grep -q O_DIRECT
 }
 
@@ -458,6 +459,56 @@ i=$((i + 1)); done; exit 77'
     run -0 strace -o /dev/null -e inject=io_uring_setup:error=EINVAL:when=8 \
         "$ME" "$FILE"
     assert_regex "$(fact 'set-up flags missing')" 'DEFER_TASKRUN \(Linux 6.1\)$'
+}
+
+@test "a filter that kills: 00 lives, and names the call; so do the chapters' lines" {
+    need_uring
+    need_aio
+    cc -o "$BATS_TEST_TMPDIR/filter" "$ROOT/common/test/filter.c"
+    "$BATS_TEST_TMPDIR/filter" io_setup EPERM true 2>/dev/null ||
+        skip 'no seccomp filter here'
+    for call in io_uring_setup io_uring_enter io_submit; do
+        run -0 --separate-stderr "$BATS_TEST_TMPDIR/filter" "$call" kill "$ME" "$FILE"
+        assert_equal "$stderr" ''
+        joined
+        case $call in
+            io_uring_*) which=1 chapter=12-uring-setup ;;
+            *) which=2 chapter=08-io-submit ;;
+        esac
+        assert_regex "$(fact 'set up' $which)" \
+            "^no: a seccomp filter kills whoever calls $call\(\) \(SIGSYS\)\. .*unconfined"
+        assert_equal "$(fact 'set up' $((3 - which)))" works
+        assert_line "$chapter: missing: a seccomp filter kills it (SIGSYS)"
+        assert_line '01-blocking-read: ready'
+    done
+}
+
+@test "a filter with a hole: what can be set up and not entered is missing" {
+    need_uring
+    cc -o "$BATS_TEST_TMPDIR/filter" "$ROOT/common/test/filter.c"
+    "$BATS_TEST_TMPDIR/filter" io_setup EPERM true 2>/dev/null ||
+        skip 'no seccomp filter here'
+    run -0 --separate-stderr "$BATS_TEST_TMPDIR/filter" io_uring_enter EPERM \
+        "$ME" "$FILE"
+    joined
+    assert_equal "$(fact 'set up' 1)" works
+    assert_regex "$(fact enter)" '^no: .*a seccomp filter refuses it'
+    without_uring 'a seccomp filter refuses it'
+}
+
+@test "a set-up flag without memory is tried again, and else called not tried" {
+    need_uring
+    need_strace
+    run -0 strace -o /dev/null -e inject=io_uring_setup:error=ENOMEM:when=4..6 \
+        "$ME" "$FILE"
+    joined
+    refute_line --regexp '^set-up flags (missing|not tried)'
+    run -0 strace -o /dev/null -e inject=io_uring_setup:error=ENOMEM:when=4+ \
+        "$ME" "$FILE"
+    joined
+    refute_line --regexp '^set-up flags missing'
+    assert_line --regexp \
+        '^set-up flags not tried: SQPOLL .*DEFER_TASKRUN: Cannot allocate memory; see ulimit -l'
 }
 
 @test "a kernel without the probe still shows the rest" {

@@ -19,6 +19,7 @@
 #define _GNU_SOURCE /* O_DIRECT, statx(), dladdr(), memfd_create() */
 #include "args.h"
 #include "blocks.h"
+#include "disk.h"
 #include "terminal.h"
 #include "why.h"
 
@@ -49,6 +50,7 @@
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -274,7 +276,9 @@ static void show_opcodes(struct io_uring *ring)
         err(1, "allocating the probe");
     int error = -io_uring_register_probe(ring, probe, IORING_OP_LAST);
     if (error)
-        say_no("opcodes", error, error == EINVAL ? "needs Linux 5.6" : NULL);
+        say_no("opcodes", error,
+               error == EINVAL ? "needs Linux 5.6"
+                               : why_refused(URING_REGISTER, error));
     for (const struct part *o = opcodes; o->name; o++)
         if (io_uring_opcode_supported(probe, (int)o->number))
             add(there, "%s", o->name);
@@ -285,25 +289,102 @@ static void show_opcodes(struct io_uring *ring)
     free(probe);
 }
 
+/* A ring with this flag, which is given back. Returns 0 or the errno. The kernel
+   gives the memory of closed rings back some time after the close; until then it
+   counts against the memlock limit. So wait for it. */
+static int try_flag(const struct part *flag)
+{
+    int ring = -1;
+
+    for (int naps = 0; ring < 0 && naps < 50; naps++) {
+        struct io_uring_params params = {.flags = flag->number,
+                                         .cq_entries = 8};
+        ring = (int)syscall(SYS_io_uring_setup, 4, &params);
+        if (ring < 0 && errno != ENOMEM)
+            return errno;
+        if (ring < 0)
+            nanosleep(&(struct timespec){.tv_nsec = 10 * 1000 * 1000}, NULL);
+    }
+    if (ring >= 0 && close(ring))
+        err(1, "closing a ring");
+    return ring < 0 ? ENOMEM : 0;
+}
+
 /* Of flags there is no table: ask for a ring with each, and see. */
 static void show_flags(void)
 {
-    char there[TEXT] = "", missing[TEXT] = "";
+    char there[TEXT] = "", missing[TEXT] = "", untried[TEXT] = "";
 
     for (const struct part *f = flags; f->name; f++) {
-        struct io_uring_params params = {.flags = f->number, .cq_entries = 8};
-        int ring = (int)syscall(SYS_io_uring_setup, 4, &params);
+        int error = try_flag(f);
 
-        if (ring >= 0)
+        if (error == 0)
             add(there, "%s", f->name);
-        else if (errno == EINVAL)
+        else if (error == EINVAL)
             add(missing, "%s (Linux %s)", f->name, f->since);
+        else if (error == ENOMEM)
+            add(untried, "%s", f->name);
         else
-            add(missing, "%s (%s)", f->name, strerror(errno));
-        if (ring >= 0 && close(ring))
-            err(1, "closing a ring");
+            add(missing, "%s (%s)", f->name, strerror(error));
     }
     say_lists("set-up flags", there, missing);
+    if (*untried)
+        say("set-up flags not tried", "%s: %s; see ulimit -l", untried,
+            strerror(ENOMEM));
+}
+
+/* A seccomp filter may also kill who makes a call. Which of these calls would
+   that be? Each is made in a child, and with nothing to be done. NULL: none. */
+static const char *killed_by(const struct part *calls)
+{
+    for (; calls->name; calls++) {
+        int status = 0;
+        pid_t child = fork();
+
+        if (child == 0) {
+            setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+            syscall((long)calls->number, -1, 0, NULL, 0, NULL, 0);
+            _exit(0); /* Not exit(): stdout's buffer is the parent's. */
+        }
+        while (child > 0 && waitpid(child, &status, 0) < 0)
+            if (errno != EINTR)
+                err(1, "waiting for a child that tries %s()", calls->name);
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+            return calls->name;
+    }
+    return NULL;
+}
+
+#define KILLED                                                                 \
+    "a seccomp filter kills whoever calls %s() (SIGSYS).\n"                    \
+    "Docker, Podman: run the container with --security-opt "                   \
+    "seccomp=unconfined"
+
+/* Set up a ring, and say whether that, and the way into it, works. */
+static bool open_ring(struct io_uring *ring, struct io_uring_params *params)
+{
+    static const struct part calls[] = {
+        {SYS_io_uring_setup, "io_uring_setup", ""},
+        {SYS_io_uring_enter, "io_uring_enter", ""},
+        {SYS_io_uring_register, "io_uring_register", ""},
+        {0}};
+    const char *killer = killed_by(calls);
+
+    if (killer) {
+        say("set up", "no: " KILLED, killer);
+        return false;
+    }
+    int error = -io_uring_queue_init_params(4, ring, params);
+    if (error) {
+        say_no("set up", error, why_refused(URING_SETUP, error));
+        return false;
+    }
+    say("set up", "works");
+    /* Nothing to submit, nothing to wait for. */
+    error = -io_uring_enter((unsigned)ring->ring_fd, 0, 0, 0, NULL);
+    if (error > 0)
+        say_no("enter", error, why_refused(URING_ENTER, error));
+    return true;
 }
 
 static void show_uring(void)
@@ -312,14 +393,10 @@ static void show_uring(void)
     struct io_uring ring;
 
     puts("\nio_uring");
-    int error = -io_uring_queue_init_params(4, &ring, &params);
-    if (error)
-        say_no("set up", error, why_no_uring(error));
-    else
-        say("set up", "works");
+    bool opened = open_ring(&ring, &params);
     show_liburing();
     show_memlock();
-    if (!error) {
+    if (opened) {
         show_features(params.features);
         show_opcodes(&ring);
         show_flags();
@@ -356,13 +433,18 @@ static void show_request(aio_context_t context, const char *name, int fd,
 
 static void show_aio(void)
 {
+    static const struct part calls[] = {
+        {SYS_io_setup, "io_setup", ""}, {SYS_io_submit, "io_submit", ""}, {0}};
+    const char *killer = killed_by(calls);
     aio_context_t context = 0;
     struct iocb ready = {.aio_lio_opcode = IOCB_CMD_POLL, .aio_buf = POLLIN};
     struct iocb sync = {.aio_lio_opcode = IOCB_CMD_FSYNC};
 
     puts("\nLinux AIO");
-    if (syscall(SYS_io_setup, 1, &context)) {
-        say_no("set up", errno, why_no_aio(errno));
+    if (killer) {
+        say("set up", "no: " KILLED, killer);
+    } else if (syscall(SYS_io_setup, 1, &context)) {
+        say_no("set up", errno, why_refused(AIO_SETUP, errno));
     } else {
         say("set up", "works");
         /* An eventfd that holds a 1 is ready to be read; a memfd is a file
@@ -425,8 +507,8 @@ static ssize_t read_page(int fd, const struct blocks *blocks)
 }
 
 /* Bring a page into the cache and throw it out again: who can't do that can't
-   show a cold read. Returns whether it went. */
-static bool show_drop(const struct blocks *blocks)
+   show a cold read. */
+static void show_drop(const struct blocks *blocks)
 {
     if (read_page(blocks->fd, blocks) < 0)
         err(1, "reading %s", blocks->path);
@@ -445,30 +527,29 @@ static bool show_drop(const struct blocks *blocks)
                                     "ones do, and on tmpfs all do)");
     else
         say("pages can be dropped", "yes");
-    return before > 0 && after == 0;
 }
 
 /* O_DIRECT asks to pass the page cache by. Some file systems refuse it, some
-   agree and go through the cache all the same: mincore(2) tells. */
-static void show_direct(const struct blocks *blocks, bool dropped)
+   agree and go through the cache all the same. */
+static void show_direct(const struct blocks *blocks)
 {
     struct statx file;
-    int fd = open(blocks->path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
 
-    if (fd < 0) {
+    switch (disk_direct(blocks->path)) {
+    case DIRECT_WORKS:
+        say("O_DIRECT", "works");
+        break;
+    case DIRECT_IN_NAME:
+        say("O_DIRECT", "in name only: it reads through the cache");
+        break;
+    case DIRECT_UNKNOWN:
+        say("O_DIRECT", "reads; whether past the cache is unknown");
+        break;
+    case DIRECT_REFUSED:
         say_no("O_DIRECT", errno, NULL);
         return;
     }
-    if (read_page(fd, blocks) < 0)
-        say_no("O_DIRECT", errno, "it opens, but reading a page fails");
-    else if (!dropped)
-        say("O_DIRECT", "reads; whether past the cache is unknown");
-    else if (blocks_resident(blocks) > 0)
-        say("O_DIRECT", "in name only: it reads through the cache");
-    else
-        say("O_DIRECT", "works");
-
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file))
+    if (statx(blocks->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file))
         say_no("alignment", errno, NULL);
     else if (!(file.stx_mask & STATX_DIOALIGN))
         say("alignment",
@@ -480,8 +561,6 @@ static void show_direct(const struct blocks *blocks, bool dropped)
     else
         say("alignment", "memory %u bytes, offset and length %u",
             file.stx_dio_mem_align, file.stx_dio_offset_align);
-    if (close(fd))
-        err(1, "closing %s", blocks->path);
 }
 
 static void show_file(const struct blocks *blocks)
@@ -494,7 +573,8 @@ static void show_file(const struct blocks *blocks)
     const char *slash = strrchr(blocks->path, '/');
     say("name", "%s", slash ? slash + 1 : blocks->path);
     show_file_system(blocks);
-    show_direct(blocks, show_drop(blocks));
+    show_drop(blocks);
+    show_direct(blocks);
 }
 
 /* --- Processors, terminal ------------------------------------------------- */
@@ -574,7 +654,9 @@ static void show_chapter(const char *folder, const char *name)
     /* The message begins with the program's name, which we say anyway. */
     char *reason = strstr(line, ": ");
     reason = reason ? reason + 2 : line;
-    if (WIFSIGNALED(status))
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+        say(name, "missing: a seccomp filter kills it (SIGSYS)");
+    else if (WIFSIGNALED(status))
         say(name, "failed: %s", strsignal(WTERMSIG(status)));
     else if (WEXITSTATUS(status) == 0)
         say(name, "ready");

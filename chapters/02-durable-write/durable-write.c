@@ -19,6 +19,7 @@
 #define _GNU_SOURCE /* mkostemp() */
 #include "args.h"
 #include "blocks.h"
+#include "disk.h"
 #include "scratch.h"
 #include "timeline.h"
 
@@ -49,33 +50,6 @@ static const struct program program = {
 
 /* --- The evidence -------------------------------------------------------- */
 
-/* cachestat(2) is younger than many a C library. Calls that are new since
-   Linux 5.1 have the same distance from each other on every architecture. */
-#ifndef SYS_cachestat
-#define SYS_cachestat (SYS_io_uring_setup + 26)
-#endif
-
-struct cache_range {
-    uint64_t offset, length; /* 0 and 0: the whole file. */
-};
-
-struct cache_counts { /* All in pages. */
-    uint64_t cached, dirty, writeback, evicted, recently_evicted;
-};
-
-/* The file's pages that nobody has sent to the disk yet (dirty), or that are on
-   their way (under writeback). Or -1: unknown. With 0 a crash can still lose
-   the rest: the size, the name, what is in the disk's own cache. Only a sync
-   says that all of it is safe. */
-static long pages_to_write(int fd)
-{
-    struct cache_counts counts;
-
-    if (syscall(SYS_cachestat, fd, &(struct cache_range){0}, &counts, 0))
-        return -1; /* A kernel before 6.5, or a filter that says no. */
-    return (long)(counts.dirty + counts.writeback);
-}
-
 static void print_pages(int width, long pages)
 {
     if (pages < 0)
@@ -102,7 +76,7 @@ struct pass {
     int flags;           /* For open(). */
     int (*sync)(int fd); /* Called behind the last write; or NULL. */
     struct timeline *timeline;
-    long before, written, synced; /* pages_to_write(), then and then. */
+    long before, written, synced; /* disk_pages_to_write(), then and then. */
     uint32_t checksum;            /* Of what the file holds. */
 };
 
@@ -136,7 +110,7 @@ static void write_pass(const struct blocks *blocks, struct pass *pass)
     struct timeline *timeline = pass->timeline;
     int fd = scratch_open(pass->flags);
 
-    pass->before = pages_to_write(fd);
+    pass->before = disk_pages_to_write(fd);
     timeline_start(timeline);
     for (unsigned i = 0; i < blocks->count; i++) {
         timeline_submitted(timeline, i);
@@ -144,7 +118,7 @@ static void write_pass(const struct blocks *blocks, struct pass *pass)
         if (!pass->sync) /* O_DSYNC: the block is safe. */
             timeline_completed(timeline, i);
     }
-    pass->written = pages_to_write(fd);
+    pass->written = disk_pages_to_write(fd);
 
     if (pass->sync) {
         timeline_call(timeline, CALL_WAIT);
@@ -158,7 +132,7 @@ static void write_pass(const struct blocks *blocks, struct pass *pass)
             err(1, "%s of the scratch file", pass->name);
         for (unsigned i = 0; i < blocks->count; i++)
             timeline_completed(timeline, i);
-        pass->synced = pages_to_write(fd);
+        pass->synced = disk_pages_to_write(fd);
     }
     timeline_stop(timeline);
     timeline_threads(timeline);
@@ -235,7 +209,7 @@ static void print_step(const char *step, int fd)
     if (fstat(fd, &ours) || stat(path, &named))
         err(1, "asking which file %s is", path);
     printf("%-18s", step);
-    print_pages(14, pages_to_write(fd));
+    print_pages(14, disk_pages_to_write(fd));
     printf("   %s\n", named.st_size == 0            ? "an empty file"
                       : named.st_ino == ours.st_ino ? "the new file"
                                                     : "the old file");

@@ -26,7 +26,8 @@ loop_calls() {
 # missed: what the timer said at the first tick after the read: eight bytes, as
 # strace writes a string in C.
 missed() {
-    grep -A 100 -m 1 "pread64([0-9]*<$FILE>" "$STRACE_LOG" | grep -m 1 timerfd |
+    grep -A 100 -m 1 -E "pread64\([0-9]*<$(as_regex "$FILE")>" "$STRACE_LOG" |
+        grep -m 1 timerfd |
         perl -ne 'my ($bytes) = /"(.*)", 8\) = 8$/ or exit 1;
             my %named = (t => 9, n => 10, v => 11, f => 12, r => 13);
             $bytes =~ s{\\(?:([0-7]{1,3})|(.))}
@@ -105,14 +106,14 @@ gap() {
     command -v script >/dev/null || skip 'script is not installed'
     for columns in 40 200; do
         run -0 env -u NO_COLOR TERM=xterm script -qec \
-            "stty cols $columns; $BIN/04-stalled-loop $FILE" /dev/null </dev/null
+            "stty cols $columns; ${BIN@Q}/04-stalled-loop ${FILE@Q}" /dev/null </dev/null
         assert_line --regexp $'^ticks +( |\e\\[32m·\e\\[0m)+\r?$'
         # The last dot is in the last cell, or in the one before.
         lane=$(sed -n 's/\r//; s/\x1b\[[0-9]*m//g; /^ticks  /p' <<<"$output")
         assert [ ${#lane} -le $((columns < 80 ? columns : 80)) ]
         assert [ ${#lane} -ge $((columns < 80 ? columns - 1 : 79)) ]
     done
-    run -0 script -qec "$BIN/04-stalled-loop $FILE" /dev/null </dev/null
+    run -0 script -qec "${BIN@Q}/04-stalled-loop ${FILE@Q}" /dev/null </dev/null
     refute_output --partial $'\e' # NO_COLOR, TERM=dumb.
 }
 
@@ -157,8 +158,9 @@ gap() {
     assert_success
     assert_line "pread, O_NONBLOCK set: all of 65536 bytes;\
  $((65536 / PAGE)) of $pages pages cached"
-    run -0 grep -A 1 -E "fcntl\([0-9]+<$FILE>, F_SETFL, .*O_NONBLOCK" "$STRACE_LOG"
-    assert_line --index 1 --regexp "pread64\([0-9]+<$FILE>, .*, 65536, 0\) = 65536$"
+    file=$(as_regex "$FILE")
+    run -0 grep -A 1 -E "fcntl\([0-9]+<$file>, F_SETFL, .*O_NONBLOCK" "$STRACE_LOG"
+    assert_line --index 1 --regexp "pread64\([0-9]+<$file>, .*, 65536, 0\) = 65536$"
     assert_equal "$(count_calls pread64 EAGAIN)" 0
 }
 

@@ -100,7 +100,7 @@ wake_ups() {
             strace_calls execve,pread64,preadv,read "$BIN/$program" "$FILE"
             assert_success
             # Eight cold and eight warm ones.
-            assert_equal "$(grep -c "pread64([0-9]*<$FILE>" "$STRACE_LOG")" 16
+            assert_equal "$(grep -cE "pread64\([0-9]*<$(as_regex "$FILE")>" "$STRACE_LOG")" 16
             assert_equal "$(by_main pread64 "<$FILE>")" 0
             assert_equal "$(count_calls read "<$FILE>")" 0
             assert_equal "$(count_calls preadv "<$FILE>")" 0
@@ -176,7 +176,7 @@ wake_ups() {
     for program in "${POOLS[@]}"; do
         strace_short pread64 "$BIN/$program" "$FILE"
         assert_success
-        assert_equal "$(grep -c "pread64([0-9]*<$FILE>" "$STRACE_LOG")" 32
+        assert_equal "$(grep -cE "pread64\([0-9]*<$(as_regex "$FILE")>" "$STRACE_LOG")" 32
         assert_equal "$(fact checksum)" "$(checksum_of_01)"
     done
 }

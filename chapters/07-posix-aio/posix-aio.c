@@ -20,6 +20,7 @@
 #define _GNU_SOURCE /* pipe2() */
 #include "args.h"
 #include "blocks.h"
+#include "ready.h"
 #include "scratch.h"
 #include "timeline.h"
 #include "why.h"
@@ -47,10 +48,15 @@ static void ready(const struct args *args)
 #ifdef __SANITIZE_THREAD__
     cannot_show("ThreadSanitizer crashes in the threads that glibc starts");
 #endif
+#ifndef __GLIBC__
+    cannot_show("this C library is not glibc, and has no queue for each "
+                "descriptor.\nBuild it where glibc is: Debian, Fedora, Arch");
+#endif
     if (access("/proc/thread-self/syscall", R_OK))
         cannot_show("/proc/thread-self/syscall can't be read (%s): it tells"
                     " in which call a thread waits",
                     strerror(errno));
+    ready_threads(WAITING);
 }
 
 static const struct program program = {

@@ -106,7 +106,7 @@ row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
         "$BIN/07-posix-aio" "$FILE"
     assert_success
     run ! grep -E ' io_(setup|submit|uring_setup)\(' "$STRACE_LOG"
-    run ! grep -E "^$(main_thread) +(pread64|read)\([0-9]+<$FILE>" "$STRACE_LOG"
+    run ! grep -E "^$(main_thread) +(pread64|read)\([0-9]+<$(as_regex "$FILE")>" "$STRACE_LOG"
     run ! grep -E "^$(main_thread) +fsync\(" "$STRACE_LOG"
 }
 
@@ -189,7 +189,7 @@ same: queued 1'
     assert_equal "$(row 'a thread for each')" '0 8 0'
     assert_equal "$(count_calls rt_sigqueueinfo 'SI_ASYNCIO')" 9
     # Eight to read, at least, and eight to tell.
-    assert [ "$(grep -cE ' clone3?\(' "$STRACE_LOG")" -ge 16 ]
+    assert [ "$(grep -cE ' clone3?\(.*CLONE_THREAD' "$STRACE_LOG")" -ge 16 ]
 }
 
 @test "no room for a signal: reads that were good are reported as failed" {
@@ -264,4 +264,18 @@ same: queued 1'
         "$BIN/07-posix-aio" "$FILE"
     assert_regex "$stderr" '^07-posix-aio: .*/proc/thread-self/syscall'
     assert_equal "$output" ''
+}
+
+@test "where eight threads can't be made: 77, before anything is shown" {
+    limited 07-posix-aio
+    limited=("${limited[@]/ulimit -u 1/ulimit -u 5}")
+    cp "$FILE" "$here/file"
+    chmod a+r "$here/file"
+    for arguments in --check ''; do
+        run --separate-stderr "${limited[@]}" "$here/07-posix-aio" $arguments \
+            "$here/file"
+        assert_equal "$status, '$output'" "77, ''"
+        assert_regex "$stderr" '8 threads: the limit of .*ulimit -u'
+    done
+    rm -r "$here"
 }

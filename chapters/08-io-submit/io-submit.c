@@ -324,7 +324,8 @@ int main(int argc, char **argv)
 
     /* Room for all the blocks at once, and for the three reads below. */
     if (io_setup(args.count + 3, &context))
-        aio_refused(errno);
+        refused(AIO_SETUP, errno);
+    ready_submit(context);
     blocks_open(&blocks, &args);
     struct timeline *one = timeline_new("at once", blocks.count);
     struct timeline *many = timeline_new("singly", blocks.count);

@@ -32,9 +32,9 @@ setup() {
     strace_calls io_setup,io_submit,io_getevents,io_destroy,pread64,read \
         "$BIN/08-io-submit" "$FILE"
     assert_success
-    first=$(calls io_submit | head -n 1)
+    first=$(calls io_submit "<$FILE>" | head -n 1)
     assert_regex "$first" '^[0-9]+ +io_submit\(0x[0-9a-f]+, 8, \[.*\) = 8$'
-    assert_equal "$(grep -o "aio_fildes=[0-9]*<$FILE>" <<<"$first" | wc -l)" 8
+    assert_equal "$(grep -oE "aio_fildes=[0-9]*<$(as_regex "$FILE")>" <<<"$first" | wc -l)" 8
     look=$(calls io_getevents | head -n 1)
     assert_regex "$look" ', 0, 8, \[.*\{tv_sec=0, tv_nsec=0\}\) = 8$'
     # Nothing but AIO reads the file.

@@ -380,7 +380,8 @@ int main(int argc, char **argv)
     aio_context_t context = 0; /* Must be 0 before io_setup(). */
 
     if (io_setup(args.count, &context)) /* Room for all the blocks at once. */
-        aio_refused(errno);
+        refused(AIO_SETUP, errno);
+    ready_submit(context);
     int scratch = scratch_open(0);
     go_direct(scratch, scratch_folder(), SCRATCH_HINT);
     blocks_open(&blocks, &args);

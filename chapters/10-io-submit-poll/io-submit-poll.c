@@ -232,7 +232,7 @@ static void ready(const struct args *args)
         return;
     ready_aio(NULL);
     if (io_setup(2, &context))
-        aio_refused(errno);
+        refused(AIO_SETUP, errno);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         err(1, "making a socket pair");
     submit(&(struct iocb *){&(struct iocb){
@@ -254,7 +254,8 @@ int main(int argc, char **argv)
         return 0;
     }
     if (io_setup(2, &context))
-        aio_refused(errno);
+        refused(AIO_SETUP, errno);
+    try_submit(context);
     show_requests();
     if (io_destroy(context))
         err(1, "destroying the AIO context");

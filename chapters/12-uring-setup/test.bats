@@ -6,6 +6,9 @@ setup() {
     need_uring
 }
 
+# The first io_uring_enter() of a run hands over nothing: it only finds out whether
+# the call may be made.
+
 # value NAME: of a field in the drawing, or its bytes.
 value() {
     sed -nE "s/^ *[0-9]+ \| $1 +(= )?([0-9]+).*/\2/p" <<<"$output"
@@ -68,7 +71,7 @@ value() {
 @test "enter is made again after EINTR, whether the entry was taken or not" {
     need_strace
     run -0 --separate-stderr strace -o /dev/null -e signal=none \
-        -e inject=io_uring_enter:error=EINTR:when=1..2 "$BIN/12-uring-setup"
+        -e inject=io_uring_enter:error=EINTR:when=2..3 "$BIN/12-uring-setup"
     assert_line 'the CQE: user_data 0xC1C1E, res 0'
 }
 

@@ -70,7 +70,7 @@ static struct map map_ring(int fd, size_t bytes, off_t which)
                     MAP_SHARED | MAP_POPULATE, fd, which);
 
     if (at == MAP_FAILED)
-        err(1, "mapping %zu bytes of the ring", bytes);
+        refused(URING_SETUP, errno);
     return (struct map){at, bytes};
 }
 
@@ -81,7 +81,7 @@ static void set_up(struct ring *ring)
     memset(p, 0, sizeof(*p)); /* All flags off; the kernel refuses garbage. */
     ring->fd = (int)syscall(SYS_io_uring_setup, entries, p);
     if (ring->fd < 0)
-        uring_refused(errno);
+        refused(URING_SETUP, errno);
 }
 
 static void map_rings(struct ring *ring)
@@ -316,6 +316,7 @@ int main(int argc, char **argv)
     args_parse(argc, argv, &program);
     set_up(&ring);
     map_rings(&ring);
+    ready_enter(ring.fd); /* Refused? Then before anything is shown. */
     const struct io_uring_params *p = &ring.params;
     printf("asked for %u entries: the SQ has %u, the CQ %u\n", entries,
            p->sq_entries, p->cq_entries);

@@ -33,7 +33,7 @@ table() { sed -n "/^$1  *flag/,/^\$/{ //d; s/  */ /g; p }" <<<"$output"; }
     for _ in {1..20}; do
         run -0 "$BIN/14-uring-link"
         [[ $(fact 'pages to write') != unknown ]] ||
-            skip 'dirty pages are not counted: cachestat(2) needs Linux 6.5'
+            skip 'dirty pages are not counted: cachestat(2) needs Linux 6.5, and no overlayfs'
         assert_regex "$(table 'No link to the fsync')" '^1 read an empty pipe LINK 2 1
 2 write - 3 524288
 3 fsync - 1 0, while the pipe is empty
@@ -301,6 +301,7 @@ without_wait() {
     assert_success
     submits=$(calls io_uring_enter | awk '{ split($0, a, ", ")
         if (a[2] > 0) print a[2] }' | paste -sd ' ')
+    # The first finds out whether this machine can show it.
     assert_equal "$submits" '1 2 3 3 4 1 1 3 3 3 3 3 2 2 3 3'
 }
 

@@ -19,6 +19,7 @@
  */
 #define _GNU_SOURCE /* mkostemp(), strerrorname_np() */
 #include "args.h"
+#include "disk.h"
 #include "ready.h"
 #include "ring.h"
 #include "scratch.h"
@@ -48,6 +49,7 @@ static const char *const breakable[] = {"none",   "write",  "fsync",
 static void ready(const struct args *args)
 {
     (void)args;
+    ready_uring_register();
     ready_uring_worker("an fsync or a rename in the ring");
 }
 
@@ -222,17 +224,15 @@ static void run_with_pipe(const char *title, struct step *steps, unsigned first,
     print(title, steps, n);
 }
 
-/* Pages that are not on the disk yet. cachestat(2) is chapter 02's. */
+/* Pages that are not on the disk yet: chapter 02. */
 static void print_pages(int fd)
 {
-    uint64_t whole_file[2] = {0}, counts[5]; /* cached, dirty, writeback, ... */
-    /* New calls have the same distance from each other everywhere. */
-    const long cachestat = SYS_io_uring_setup + 26;
+    long pages = disk_pages_to_write(fd);
 
-    if (syscall(cachestat, fd, whole_file, counts, 0))
+    if (pages == PAGES_UNKNOWN)
         puts("pages to write: unknown");
     else
-        printf("pages to write: %ju\n", counts[1] + counts[2]);
+        printf("pages to write: %ld\n", pages);
 }
 
 static void write_and_sync(const char *title, uint8_t flag)
@@ -470,7 +470,7 @@ int main(int argc, char **argv)
     args_parse(argc, argv, &program);
 
     if (ring_open(&ring, 8)) /* Chapter 12. */
-        uring_refused(errno);
+        refused(URING_SETUP, errno);
     memset(content, 'n', sizeof(content));
     if (pipe2(pipe_ends, O_CLOEXEC))
         err(1, "making a pipe");

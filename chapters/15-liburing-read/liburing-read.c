@@ -197,7 +197,8 @@ int main(int argc, char **argv)
 
     int result = io_uring_queue_init(job_ring_entries(), &reader.ring, 0);
     if (result < 0)
-        uring_refused(-result);
+        refused(URING_SETUP, -result);
+    ready_enter(reader.ring.ring_fd);
     /* This feature came with the same kernel as IORING_OP_READ. */
     if (!(reader.ring.features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");

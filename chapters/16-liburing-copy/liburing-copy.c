@@ -395,7 +395,7 @@ int main(int argc, char **argv)
 
     int result = io_uring_queue_init(depth, &ring, 0);
     if (result < 0)
-        uring_refused(-result);
+        refused(URING_SETUP, -result);
     if (args.destination)
         copy_file(args.file, args.destination, &ring);
     else

@@ -140,12 +140,13 @@ END_OF_C
     ring=$(awk '/^(cold|warm|4 KiB)/ {
             for (i = 1; i <= NF; i++) if ($i == "calls") { n += $(i - 1); break }
         } /^read and written/ { n += $(NF - 1) } END { print n }' <<<"$output")
-    # grep, since there are thousands of lines. One more asks for a thread.
+    # grep, since there are thousands of lines. Two more find out whether
+    # this machine can show it.
     assert_equal "$(grep -cE '^[0-9]+ +(io_uring_enter|preadv2)\(' "$STRACE_LOG")" \
-        $((ring + 1))
+        $((ring + 2))
     # The loop reads the sample twice, the ring never with read(2).
     bytes=$(stat -c %s "$BUILD/sample.data")
-    sample=$(realpath "$BUILD/sample.data")
+    sample=$(as_regex "$(realpath "$BUILD/sample.data")")
     assert_equal "$(grep -cE "^[0-9]+ +read\([0-9]+<$sample>" "$STRACE_LOG")" \
         $((2 * ((bytes + 131071) / 131072 + 1)))
 }
@@ -238,7 +239,8 @@ END_OF_C
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
     need_strace
     run -1 --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
-        -e inject=io_uring_enter:error=EAGAIN "$BIN/16-liburing-copy" "$SRC" "$DST"
+        -e inject=io_uring_enter:error=EAGAIN:when=2+ "$BIN/16-liburing-copy" \
+        "$SRC" "$DST"
     assert_equal "$stderr" "16-liburing-copy: submitting reads and writes:\
  Resource temporarily unavailable"
     alone ''
@@ -259,7 +261,8 @@ END_OF_C
         cmp "$OUT/src" "$DST"
         run -0 sed -nE 's/^preadv2\(.*iov_len=1\}\], 1, ([0-9]+), RWF_NOWAIT\).*/\1/p' \
             "$log"
-        if [[ $error == EOPNOTSUPP ]]; then
+        # Or the file system itself does not have it: overlayfs, say.
+        if [[ $error == EOPNOTSUPP ]] || grep -q '= -1 EOPNOTSUPP' "$log"; then
             assert_equal "$output" $((12 * 65536))
         else
             assert_equal "$output" "$ahead"
@@ -306,13 +309,29 @@ END_OF_C
 
 # --- Holes ------------------------------------------------------------------------
 
+# data_in FILE: from where to where it has data, by SEEK_DATA and SEEK_HOLE. (Blocks
+# say less: XFS sets some aside that may never be written.)
+data_in() {
+    perl -e 'open(my $file, "<", shift) or die "$!\n";
+        for (my $at = 0; defined($at = sysseek($file, $at, 3));) {
+            my $end = sysseek($file, $at, 4);
+            printf "%d-%d ", $at, $end;
+            $at = $end;
+        }' "$1"
+}
+
 @test "holes stay holes: in front, between, at the end, and nothing else" {
     cd "$OUT"
     truncate -s 1M "$OUT/front" "$OUT/nothing"
-    (($(stat -c %b nothing) == 0)) || skip "files in $OUT have no holes"
+    [[ ! $(data_in nothing) ]] || skip "files in $OUT have no holes"
     for at in 1 5 6 40; do
         dd if="$SRC" of=holes bs=64K seek=$at count=1 conv=notrunc status=none
     done
+    sync holes
+    # dd has written four blocks. XFS, which sets some aside ahead of who writes,
+    # calls more than that data, and then the copy's need not be the same.
+    [[ $(data_in holes) == '65536-131072 327680-458752 2621440-2686976 ' ]] ||
+        skip "what dd leaves out is data here: $(data_in holes)"
     cp holes ending && truncate -s 8M ending
     cat "$SRC" >>front
     for file in front nothing holes ending; do
@@ -321,9 +340,9 @@ END_OF_C
             copy $options "$file" "$DST"
             cmp "$file" "$DST" || problem "$file, $options: not the same"
             sync "$file" "$DST"
-            (($(stat -c %b "$DST") == $(stat -c %b "$file"))) ||
-                problem "$file, $options: $(stat -c %b "$DST") blocks,\
- not $(stat -c %b "$file")"
+            [[ $(data_in "$DST") == "$(data_in "$file")" ]] ||
+                problem "$file, $options: data in $(data_in "$DST"), not in\
+ $(data_in "$file")"
         done
     done
     no_problems
@@ -361,11 +380,11 @@ END_OF_C
 @test "a source that is changed meanwhile: told, and the old file stays" {
     stand_in
     echo precious >"$DST"
-    for change in "cat '$SRC' >>" "truncate -s 0" "truncate -s 500000" \
-        "head -c 1048576 /dev/zero >" "cat '$SRC' >"; do
+    for change in "cat ${SRC@Q} >>" "truncate -s 0" "truncate -s 500000" \
+        "head -c 1048576 /dev/zero >" "cat ${SRC@Q} >"; do
         cp "$SRC" "$BATS_TEST_TMPDIR/src"
         run -1 --separate-stderr "${with[@]}" \
-            HOOK="$change '$BATS_TEST_TMPDIR/src'" "$BIN/16-liburing-copy" \
+            HOOK="$change ${BATS_TEST_TMPDIR@Q}/src" "$BIN/16-liburing-copy" \
             --depth 2 --block 4 "$BATS_TEST_TMPDIR/src" "$DST"
         assert_equal "$stderr" "16-liburing-copy:\
  $BATS_TEST_TMPDIR/src changed while it was copied"
@@ -539,7 +558,7 @@ device, and would be overwritten"
         echo "status $?: $(ls -A "$OUT") is $(cat "$OUT/dst")"'
     [[ $status != 77 ]] || skip "no small disk: $(one_line "$stderr")"
     assert_output 'status 1: dst is precious'
-    assert_regex "$stderr" "writing $DST at byte [0-9]+: No space left on device"
+    assert_regex "$stderr" "writing $(as_regex "$DST") at byte [0-9]+: No space left on device"
 }
 
 # bats test_tags=deep
@@ -601,7 +620,7 @@ on_terminal() {
 
 @test "a bar with rate and time left, if stderr is a terminal" {
     stand_in
-    on_terminal "${with[*]} LEAP=1 '$BIN/16-liburing-copy' --depth 1 --block 64 '$SRC' '$DST'"
+    on_terminal "${with[*]@Q} LEAP=1 ${BIN@Q}/16-liburing-copy --depth 1 --block 64 ${SRC@Q} ${DST@Q}"
     assert_line --regexp '^  6% \[# {29}\] 0\.[01] MiB, 0\.0 MiB/s, [0-9]+ s left$'
     assert_line --regexp '^ 50% \[#{15} {15}\] 0\.[45] MiB, 0\.0 MiB/s, [0-9]+ s left$'
     assert_line --regexp '^100% \[#{30}\] 1\.0 MiB, 0\.0 MiB/s$'
@@ -612,7 +631,7 @@ on_terminal() {
     stand_in
     mkfifo "$OUT/fifo"
     cat "$SRC" >"$OUT/fifo" 3>&- &
-    on_terminal "${with[*]} LEAP=1 '$BIN/16-liburing-copy' '$OUT/fifo' '$DST'"
+    on_terminal "${with[*]@Q} LEAP=1 ${BIN@Q}/16-liburing-copy ${OUT@Q}/fifo ${DST@Q}"
     wait $!
     assert_line --regexp '^0\.[0-9] MiB, [0-9.]+ MiB/s$'
     refute_output --partial left
@@ -622,7 +641,7 @@ on_terminal() {
 
 @test "a copy that took no time to speak of has no bar, and no last line" {
     for _ in {1..20}; do
-        on_terminal "'$BIN/16-liburing-copy' /proc/version '$DST'"
+        on_terminal "${BIN@Q}/16-liburing-copy /proc/version ${DST@Q}"
         [[ $output ]] || return 0
     done
     fail "$output"
@@ -630,6 +649,6 @@ on_terminal() {
 
 @test "an error comes on a line of its own, below the bar" {
     stand_in
-    run script -qec "${with[*]} LEAP=1 WRONG=5 '$BIN/16-liburing-copy' --depth 1 '$SRC' '$DST'" /dev/null
+    run script -qec "${with[*]@Q} LEAP=1 WRONG=5 ${BIN@Q}/16-liburing-copy --depth 1 ${SRC@Q} ${DST@Q}" /dev/null
     assert_line --regexp '^16-liburing-copy: reading .*: Input/output error'
 }

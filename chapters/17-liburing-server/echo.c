@@ -163,7 +163,8 @@ struct io_uring_buf_ring *buffer_ring_open(struct io_uring *of,
         cannot_show("registering a buffer ring: %s: it needs Linux 5.19 or "
                     "later, and multishot recv 6.0",
                     strerror(EINVAL));
-    check(result, "registering the buffer ring");
+    if (result < 0)
+        refused(URING_REGISTER, -result);
     io_uring_buf_ring_init(buffers);
     return buffers;
 }
@@ -539,7 +540,7 @@ void echo_open(const struct echo_settings *settings)
     TAILQ_INIT(&due);
     int result = io_uring_queue_init(set->entries, &ring, 0);
     if (result < 0)
-        uring_refused(-result);
+        refused(URING_SETUP, -result);
     buffer_ring = buffer_ring_open(&ring, SLOTS);
     empty = set->buffers;
     provide();

@@ -390,7 +390,7 @@ void *malloc(size_t size)
 }
 END
     began=$(now)
-    server_start env LD_PRELOAD="$BATS_TEST_TMPDIR/libshort-of.so" \
+    server_start env LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" LD_PRELOAD=libshort-of.so \
         ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" \
         SHORT="$BATS_TEST_TMPDIR/short" "${SERVE[@]}" --buffers 1
     client without_memory "$SERVER" "$BATS_TEST_TMPDIR/short"
@@ -496,7 +496,7 @@ END
         # shellcheck disable=SC2086 # none, or two
         ASAN_OPTIONS=$ASAN_OPTIONS:verify_asan_link_order=0 \
             run -77 --separate-stderr env \
-            LD_PRELOAD="$BATS_TEST_TMPDIR/libold.so" \
+            LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" LD_PRELOAD=libold.so \
             "$BIN/17-liburing-server" $option
         assert_equal "$output" ''
         assert_equal "$stderr" "17-liburing-server: multishot recv: Invalid\

@@ -22,6 +22,7 @@
 #include "args.h"
 #include "blocks.h"
 #include "cost.h"
+#include "disk.h"
 #include "reader.h"
 #include "ready.h"
 #include "timeline.h"
@@ -233,14 +234,15 @@ static void print_rows(void)
     }
 }
 
-static void table(const struct blocks *blocks)
+/* `fd`: the file, with O_DIRECT where that is asked for. */
+static void table(const struct blocks *blocks, int fd)
 {
     struct request requests[DEPTH];
     unsigned char *data = aligned_alloc(SMALL, (size_t)DEPTH * SMALL);
     off_t *offsets = calloc(operations, sizeof(*offsets));
     struct row *iopoll = &rows[ROWS - 1];
     struct reader r = {.path = blocks->path,
-                       .fd = blocks->fd,
+                       .fd = blocks->fd, /* What is right is read without. */
                        .offsets = offsets,
                        .operations = operations,
                        .spin = spin,
@@ -261,13 +263,8 @@ static void table(const struct blocks *blocks)
         errx(1, "%s is too small for O_DIRECT", r.path);
     else if (!has_poll_queues(&r))
         snprintf(iopoll->why, WHY, "no poll queues below %s", r.path);
-    if (direct)
-        r.fd = open(r.path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-    if (r.fd < 0 && errno == EINVAL)
-        cannot_show("O_DIRECT: the file system of %s has none", r.path);
-    if (r.fd < 0)
-        err(1, "opening %s with O_DIRECT", r.path);
 
+    r.fd = fd;
     /* A B C A B C: what disturbs the machine for a while disturbs all. */
     for (unsigned round = 0; round < rounds; round++)
         for (unsigned i = 0; i < ROWS; i++)
@@ -275,8 +272,6 @@ static void table(const struct blocks *blocks)
                 measure(&r, &rows[i], round, right);
     print_rows();
     printf("\nsum of each row: %016jx\n", (uintmax_t)right);
-    if (direct && close(r.fd))
-        err(1, "closing %s", r.path);
     free(offsets);
     free(data);
 }
@@ -287,10 +282,13 @@ int main(int argc, char **argv)
     struct blocks blocks;
 
     blocks_open(&blocks, &args);
+    int fd = direct ? disk_open_direct(blocks.path) : blocks.fd;
     blocks_drop(&blocks);
     blocks_announce(&blocks);
     read_blocks(&blocks, args.trace);
-    table(&blocks);
+    table(&blocks, fd);
+    if (direct && close(fd))
+        err(1, "closing %s", blocks.path);
     blocks_close(&blocks);
     return 0;
 }

@@ -40,8 +40,9 @@ static void ready(const struct args *args)
 
     (void)args;
     ready_uring(NULL);
-    if (io_uring_queue_init(1, &ring, 0))
-        return; /* The run will say why. */
+    int result = io_uring_queue_init(1, &ring, 0);
+    if (result < 0)
+        refused(URING_SETUP, -result);
     /* Came with the same kernel as IORING_OP_TIMEOUT. */
     if (!(ring.features & IORING_FEAT_SINGLE_MMAP))
         cannot_show("IORING_OP_TIMEOUT: it needs Linux 5.4 or later");
@@ -87,7 +88,7 @@ static struct io_uring open_ring(unsigned entries)
     int result = io_uring_queue_init(entries, &ring, 0);
 
     if (result < 0)
-        uring_refused(-result);
+        refused(URING_SETUP, -result);
     return ring;
 }
 

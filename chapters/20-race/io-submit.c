@@ -17,16 +17,30 @@ struct context {
     unsigned n_queued;
 };
 
+static void io_submit_close(struct heat *heat)
+{
+    struct context *context = heat->own;
+
+    if (syscall(SYS_io_destroy, context->id))
+        err(1, "io-submit: giving the context back");
+    free(context);
+}
+
 static bool io_submit_open(struct heat *heat)
 {
     struct context *context = heat_own(heat, sizeof(*context));
 
-    if (syscall(SYS_io_setup, heat->course->depth, &context->id) == 0)
+    if (syscall(SYS_io_setup, heat->course->depth, &context->id)) {
+        int error = errno;
+        free(context);
+        return heat_refused_by(heat, AIO_SETUP, error);
+    }
+    /* No request: may it be called at all? */
+    int error = syscall(SYS_io_submit, context->id, 0L, NULL) < 0 ? errno : 0;
+    if (!why_refused(AIO_SUBMIT, error))
         return true;
-    int error = errno;
-    free(context);
-    return heat_refused(heat, "setting up Linux AIO: %s; chapter 00 tells more",
-                        strerror(error));
+    io_submit_close(heat);
+    return heat_refused_by(heat, AIO_SUBMIT, error);
 }
 
 static void queue(struct lane *lane, struct slot *slot)
@@ -93,15 +107,6 @@ static void io_submit_run(struct heat *heat)
             queue(lane, slot);
         }
     }
-}
-
-static void io_submit_close(struct heat *heat)
-{
-    struct context *context = heat->own;
-
-    if (syscall(SYS_io_destroy, context->id))
-        err(1, "io-submit: giving the context back");
-    free(context);
 }
 
 const struct engine engine_io_submit = {"io-submit", io_submit_open,

@@ -120,6 +120,22 @@ bool heat_refused(struct heat *heat, const char *why, ...)
     return false;
 }
 
+bool heat_refused_by(struct heat *heat, enum interface interface, int error)
+{
+    const char *what = interface == URING_SETUP      ? "setting up a ring"
+                       : interface == URING_ENTER    ? "entering the ring"
+                       : interface == URING_REGISTER ? "registering with it"
+                       : interface == AIO_SETUP      ? "setting up Linux AIO"
+                                                     : "submitting";
+    const char *why = why_refused(interface, error);
+    /* The cause alone, without the dot: it is one line of a table. */
+    int length = why ? (int)strcspn(why, "\n") - 1 : 0;
+
+    return heat_refused(heat, "%s: %s; %.*s%schapter 00 tells more", what,
+                        strerror(error), length, why ? why : "",
+                        why ? "; " : "");
+}
+
 void *heat_own(struct heat *heat, size_t bytes)
 {
     heat->own = calloc(1, bytes);

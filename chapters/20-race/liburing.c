@@ -15,17 +15,23 @@ bool liburing_set_up(struct heat *heat, unsigned flags, const char *needs)
     int result = io_uring_queue_init_params(2 * heat->course->depth, &own->ring,
                                             &params);
 
-    if (result == 0 && own->ring.features & IORING_FEAT_RW_CUR_POS)
-        return true;
-    if (result == 0) { /* That feature came with the same kernel. */
-        liburing_close(heat);
-        return heat_refused(heat, "IORING_OP_READ needs Linux 5.6");
+    if (result < 0) {
+        free(own);
+        if (result != -EINVAL && result != -EAGAIN)
+            return heat_refused_by(heat, URING_SETUP, -result);
+        return heat_refused(
+            heat, "setting up a ring: %s; %s", strerror(-result),
+            result == -EINVAL ? needs : "see ulimit -u, and pids.max");
     }
-    free(own);
-    return heat_refused(heat, "setting up a ring: %s; %s", strerror(-result),
-                        result == -EINVAL   ? needs
-                        : result == -EAGAIN ? "see ulimit -u, and pids.max"
-                                            : "chapter 00 tells more");
+    /* Nothing to submit, nothing to wait for: may it be entered at all? */
+    result = io_uring_enter((unsigned)own->ring.ring_fd, 0, 0, 0, NULL);
+    bool can_read = own->ring.features & IORING_FEAT_RW_CUR_POS;
+    if (can_read && !why_refused(URING_ENTER, -result))
+        return true;
+    liburing_close(heat);
+    if (!can_read) /* That feature came with the same kernel. */
+        return heat_refused(heat, "IORING_OP_READ needs Linux 5.6");
+    return heat_refused_by(heat, URING_ENTER, -result);
 }
 
 bool liburing_register(struct heat *heat)

@@ -23,6 +23,7 @@
 #include "args.h"
 #include "blocks.h"
 #include "cost.h"
+#include "disk.h"
 #include "report.h"
 #include "timeline.h"
 #include "tool.h"
@@ -181,11 +182,7 @@ static void open_course(struct course *course, struct blocks *blocks,
     pick_offsets(course, blocks->file_size);
     blocks_drop(blocks);
     if (direct)
-        course->fd = open(course->path, O_RDONLY | O_DIRECT | O_CLOEXEC);
-    if (course->fd < 0 && errno == EINVAL)
-        cannot_show("O_DIRECT: the file system of %s has none", course->path);
-    if (course->fd < 0)
-        err(1, "opening %s with O_DIRECT", course->path);
+        course->fd = disk_open_direct(course->path);
     for (unsigned i = 0; i < course->count; i += CHECKED) {
         course_read(course, BEFORE, course->offsets[i], blocks->memory, 0);
         course->right[i / CHECKED] = sum_of(blocks->memory, size);

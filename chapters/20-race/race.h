@@ -14,6 +14,7 @@
 #define RACE_H
 
 #include "histogram.h"
+#include "why.h"
 
 #include <stdalign.h>
 #include <stdatomic.h>
@@ -21,7 +22,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum { WHY = 160, MAX_DEPTH = 256, CHECKED = 64 };
+enum { WHY = 240, MAX_DEPTH = 256, CHECKED = 64 };
 
 /* How the pages of the file are found. */
 enum mode { COLD, WARM, DIRECT };
@@ -103,6 +104,10 @@ void lane_end(struct lane *lane, struct slot *slot, int64_t res);
 /* open() says no, and why; printf() style. Returns false. */
 __attribute__((format(printf, 2, 3))) bool heat_refused(struct heat *heat,
                                                         const char *why, ...);
+
+/* The same, where the machine refuses an interface: the error, and the cause
+   where there is one to be known (why.h). */
+bool heat_refused_by(struct heat *heat, enum interface interface, int error);
 
 /* Memory for the engine's own; exits where there is none. */
 void *heat_own(struct heat *heat, size_t bytes);

@@ -19,16 +19,20 @@ static bool uring_open(struct heat *heat)
 {
     struct ring *ring = heat_own(heat, sizeof(*ring));
 
-    if (ring_open(ring, heat->course->depth) == 0) {
-        if (ring->features & IORING_FEAT_RW_CUR_POS) /* The same kernel's. */
-            return true;
-        uring_close(heat);
-        return heat_refused(heat, "IORING_OP_READ needs Linux 5.6");
+    if (ring_open(ring, heat->course->depth)) {
+        int error = errno;
+        free(ring);
+        return heat_refused_by(heat, URING_SETUP, error);
     }
-    int error = errno;
-    free(ring);
-    return heat_refused(heat, "setting up a ring: %s; chapter 00 tells more",
-                        strerror(error));
+    /* Nothing to submit, nothing to wait for: may it be entered at all? */
+    int error = ring_enter(ring, 0, 0) < 0 ? errno : 0;
+    bool can_read = ring->features & IORING_FEAT_RW_CUR_POS;
+    if (can_read && !why_refused(URING_ENTER, error))
+        return true;
+    uring_close(heat);
+    if (!can_read) /* That feature came with the same kernel. */
+        return heat_refused(heat, "IORING_OP_READ needs Linux 5.6");
+    return heat_refused_by(heat, URING_ENTER, error);
 }
 
 /* There is room: the ring has an entry for each slot. */

@@ -21,6 +21,9 @@ int io_cancel(aio_context_t context, struct iocb *iocb, struct io_event *event);
 /** io_destroy(2). */
 int io_destroy(aio_context_t context);
 
+/** May we submit to it at all? Else say so, and exit with status 77. */
+void try_submit(aio_context_t context);
+
 /** io_submit() did not take a poll request, and errno says why: exit with status
  *  77 where the kernel has no such request, else 1. */
 __attribute__((noreturn)) void poll_refused(void);

@@ -48,12 +48,19 @@ int io_destroy(aio_context_t context)
     return (int)syscall(SYS_io_destroy, context);
 }
 
+/* No request: a filter that refuses the call refuses this one too. */
+void try_submit(aio_context_t context)
+{
+    if (io_submit(context, 0, NULL) < 0)
+        poll_refused();
+}
+
 void poll_refused(void)
 {
     if (errno == EINVAL)
         cannot_show("IOCB_CMD_POLL: %s: it needs Linux 4.19 or later",
                     strerror(EINVAL));
-    err(1, "submitting a poll request");
+    refused(AIO_SUBMIT, errno);
 }
 
 /* --- The ring, read in user space ---------------------------------------- */
@@ -221,7 +228,8 @@ static void aio_open(void)
 {
     context = 0;
     if (io_setup(2 * MAX_WATCHES, &context))
-        aio_refused(errno);
+        refused(AIO_SETUP, errno);
+    try_submit(context);
     ring = ring_of(context);
 }
 

@@ -403,6 +403,135 @@ tells_of_limit() {
     no_problems
 }
 
+# --- What a machine may refuse ------------------------------------------------------
+
+# What the text of the table owes: a cause, and on the next line what to do.
+@test "each refusal has a cause and a remedy, and too many open files is none" {
+    cc -D_FILE_OFFSET_BITS=64 -DSAMPLE_FILE='""' -I"$ROOT/common" \
+        -o "$BATS_TEST_TMPDIR/why" -x c - "$ROOT"/common/{args,why}.c <<'END'
+#include "why.h"
+#include <stdio.h>
+
+#define COUNT(array) (sizeof(array) / sizeof((array)[0]))
+
+int main(void)
+{
+    const int all[] = {EPERM, EACCES, ENOSYS, ENODEV, EOPNOTSUPP};
+    const int failures[] = {EMFILE, ENFILE, EFAULT, EBADF, EINTR, EIO};
+    const struct { enum interface of; int error; } more[] = {
+        {URING_SETUP, EINVAL}, {URING_SETUP, ENOMEM}, {URING_ENTER, EINVAL},
+        {URING_REGISTER, EINVAL}, {URING_REGISTER, ENOMEM}, {AIO_SETUP, EINVAL},
+        {AIO_SETUP, EAGAIN}, {AIO_SUBMIT, EINVAL}, {PERF_EVENTS, ENOENT},
+        {PERF_EVENTS, EINVAL}};
+    const char *why;
+
+    for (int i = URING_SETUP; i <= MOUNTING; i++) {
+        for (unsigned k = 0; k < COUNT(all); k++)
+            if (!(why = why_refused(i, all[k])) || !strchr(why, '\n'))
+                printf("interface %d, %s: %s\n", i, strerror(all[k]), why);
+        for (unsigned k = 0; k < COUNT(failures); k++)
+            if ((why = why_refused(i, failures[k])))
+                printf("interface %d, %s: %s\n", i, strerror(failures[k]), why);
+    }
+    for (unsigned k = 0; k < COUNT(more); k++)
+        if (!(why = why_refused(more[k].of, more[k].error)) || !strchr(why, '\n'))
+            printf("interface %d, %s: %s\n", more[k].of, strerror(more[k].error),
+                   why);
+    return 0;
+}
+END
+    run -0 "$BATS_TEST_TMPDIR/why"
+    assert_output ''
+}
+
+# What can be refused, and how: a policy has the choice of its errno, a limit and an
+# old kernel have theirs.
+POLICY='EPERM EACCES ENOSYS ENODEV EOPNOTSUPP'
+declare -gA REFUSALS=(
+    [io_uring_setup]="$POLICY EINVAL ENOMEM" [io_uring_enter]="$POLICY EINVAL"
+    [io_uring_register]="$POLICY EINVAL" [io_setup]="$POLICY EINVAL EAGAIN"
+    [io_submit]="$POLICY EINVAL"
+)
+
+# bears CALLED PROGRAM COMMAND...: either it does without, or nothing is shown, and a
+# cause and a remedy are told. (Which kernel is needed is both.)
+bears() {
+    local text
+    CALLED=$1 status=0 OUT=$BATS_TEST_TMPDIR/.out ERR=$BATS_TEST_TMPDIR/.err
+    timeout --kill-after=5 60 "${@:3}" >"$OUT" 2>"$ERR" </dev/null || status=$?
+    ended_well || return 0
+    ((status != 0)) || return 0
+    slurp "$ERR"
+    ((status == 77)) || problem "$CALLED: status $status: $text"
+    [[ ! -s $OUT ]] || problem "$CALLED: status $status after it has shown something"
+    [[ $text == "$2: "*$'\n'?* || $text == *'needs Linux'* ]] ||
+        problem "$CALLED: no cause, or no remedy: $text"
+}
+
+# run_of PROGRAM: set $command to what runs it, on $FILE where it takes one, and
+# $refusable to those calls of the above that it makes.
+run_of() {
+    less_work "$1"
+    command=("$BIN/$1" "${less[@]}")
+    ! takes "$1" '[--seconds S]' || command+=(--seconds 0.01)
+    ! takes "$1" '[FILE]' || command+=("$FILE")
+    local log=$BATS_TEST_TMPDIR/log calls="${!REFUSALS[*]}"
+    strace -o "$log" -e signal=none -e trace="${calls// /,}" "${command[@]}" \
+        >"$BATS_TEST_TMPDIR/.out" 2>&1 || :
+    refusable=$(sed -nE 's/^(\w+)\(.*/\1/p' "$log" | sort -u)
+}
+
+# bats test_tags=deep
+@test "a system call that is refused: 77, cause and remedy, and nothing is shown" {
+    need_strace
+    FILE=$(make_file 300032)
+    local tried=0
+    for program in $(programs); do
+        shown_here "$program" || continue
+        run_of "$program"
+        for call in $refusable; do
+            for error in ${REFUSALS[$call]}; do
+                for check in '' --check; do
+                    # shellcheck disable=SC2086 # a word or none
+                    bears "$program $check, $call says $error" "$program" \
+                        strace -o /dev/null -e signal=none -e trace="$call" \
+                        -e inject="$call:error=$error" "${command[@]}" $check
+                    ((++tried))
+                done
+            done
+        done
+    done
+    [[ ${ONLY-} ]] || ((tried > 100)) || problem "only $tried were tried"
+    no_problems
+}
+
+# A hole: the filter lets a ring be set up, and not entered. EUCLEAN is an errno that
+# nobody would think of: systemd.exec(5) has it.
+# bats test_tags=deep
+@test "a real seccomp filter, with a hole too: 77, cause and remedy, or without it" {
+    FILE=$(make_file 300032)
+    cc -o "$BATS_TEST_TMPDIR/filter" "$ROOT/common/test/filter.c"
+    "$BATS_TEST_TMPDIR/filter" io_setup EPERM true 2>/dev/null || skip 'no seccomp filter here'
+    for program in $(programs); do
+        shown_here "$program" || continue
+        less_work "$program"
+        command=("$BIN/$program" "${less[@]}")
+        ! takes "$program" '[--seconds S]' || command+=(--seconds 0.01)
+        ! takes "$program" '[FILE]' || command+=("$FILE")
+        for calls in "${!REFUSALS[@]}" io_uring_setup,io_setup; do
+            for error in EPERM EUCLEAN; do
+                for check in '' --check; do
+                    # shellcheck disable=SC2086 # a word or none
+                    bears "$program $check, a filter answers $calls with $error" \
+                        "$program" "$BATS_TEST_TMPDIR/filter" "$calls" "$error" \
+                        "${command[@]}" $check
+                done
+            done
+        done
+    done
+    no_problems
+}
+
 # --- The trace --------------------------------------------------------------------
 
 # bats test_tags=deep

@@ -82,6 +82,10 @@ code_lines() {
     perl -0777 -pe 's{/\*.*?\*/}{}gs; s/^\s*\n//gm' "$1" | wc -l
 }
 
+# as_regex TEXT: an extended regular expression that only it matches. A path may hold
+# any character.
+as_regex() { sed -E 's/[][\\.*^$+?(){}|]/\\&/g' <<<"$1"; }
+
 # one_line TEXT: as a reason for a skip has to be.
 one_line() { tr -s '\n' ' ' <<<"$1" | sed 's/ $//'; }
 
@@ -169,6 +173,24 @@ strace_calls() {
     STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
     run --separate-stderr \
         strace -f -y -o "$STRACE_LOG" -e "trace=$calls" -e signal=none "$@"
+    strace_unquoted
+}
+
+# strace_unquoted: strace writes some bytes of a path in octal, and others with a
+# backslash. Those that the clone, and its scratch folder, have in their names are
+# put back, so that a test can look for the path as it is.
+strace_unquoted() {
+    local odd='[^ -~]|["\\<>]'
+    [[ $ROOT$TMPDIR$BUILD =~ $odd ]] || return 0
+    perl -i -pe '
+        BEGIN {
+            for my $path (@ENV{qw(TMPDIR BUILD ROOT)}) {
+                (my $quoted = $path) =~ s{(["\\])|([^ -~]|[<>])}
+                    {$1 ? "\\$1" : sprintf("\\%o", ord($2))}eg;
+                push @paths, [$quoted, $path];
+            }
+        }
+        for my $pair (@paths) { s/\Q$pair->[0]\E/$pair->[1]/g }' "$STRACE_LOG"
 }
 
 # calls NAME [TEXT]...: those lines of the log, in their order, that are calls

@@ -14,7 +14,7 @@ on_terminal() {
 
 @test "the timeline is never wider than 80 columns, nor than the terminal" {
     for columns in 40 60 200; do
-        on_terminal $columns "$BIN/01-blocking-read $FILE"
+        on_terminal $columns "${BIN@Q}/01-blocking-read ${FILE@Q}"
         widest=$(grep -E '^(main  |block [0-9]|cold |warm )' <<<"$output" | wc -L)
         assert [ "$widest" -le 80 ]
         assert [ "$widest" -le $columns ]
@@ -25,11 +25,11 @@ on_terminal() {
 @test "colors on a terminal only, and not with NO_COLOR" {
     unset NO_COLOR
     export TERM=xterm
-    on_terminal 80 "$BIN/01-blocking-read $FILE"
+    on_terminal 80 "${BIN@Q}/01-blocking-read ${FILE@Q}"
     assert_output --partial $'\e['
-    NO_COLOR=1 on_terminal 80 "$BIN/01-blocking-read $FILE"
+    NO_COLOR=1 on_terminal 80 "${BIN@Q}/01-blocking-read ${FILE@Q}"
     refute_output --partial $'\e['
-    TERM=dumb on_terminal 80 "$BIN/01-blocking-read $FILE"
+    TERM=dumb on_terminal 80 "${BIN@Q}/01-blocking-read ${FILE@Q}"
     refute_output --partial $'\e['
     run -0 "$BIN/01-blocking-read" "$FILE"
     refute_output --partial $'\e['

@@ -1,0 +1,138 @@
+#define _GNU_SOURCE /* O_DIRECT, mincore() */
+#include "disk.h"
+
+#include "args.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static size_t page_size(void)
+{
+    return (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* The rule of can_do_mincore() in the kernel's mm/mincore.c. */
+static bool mincore_tells_us(int fd)
+{
+    struct stat file;
+    char path[64];
+
+    if (fstat(fd, &file))
+        err(1, "asking for the owner of a file");
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return file.st_uid == geteuid() ||
+           faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
+}
+
+long disk_resident(int fd, off_t offset, size_t length)
+{
+    size_t pages = (length + page_size() - 1) / page_size();
+    long resident = 0;
+
+    if (!mincore_tells_us(fd))
+        return PAGES_UNKNOWN;
+    void *map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, offset);
+    if (map == MAP_FAILED && errno == ENOMEM)
+        err(1, "mapping a file");
+    if (map == MAP_FAILED) /* Not every file can be: sysfs's can't. */
+        return PAGES_UNKNOWN;
+    unsigned char *in_core = malloc(pages);
+    if (!in_core)
+        err(1, "allocating the page map of a file");
+    if (mincore(map, length, in_core))
+        err(1, "asking which pages of a file are in memory");
+    for (size_t i = 0; i < pages; i++)
+        resident += in_core[i] & 1;
+    free(in_core);
+    if (munmap(map, length))
+        err(1, "unmapping a file");
+    return resident;
+}
+
+/* cachestat(2) is younger than many a C library. Calls that are new since
+   Linux 5.1 have the same distance from each other on every architecture. */
+#ifndef SYS_cachestat
+#define SYS_cachestat (SYS_io_uring_setup + 26)
+#endif
+
+struct cache_range {
+    uint64_t offset, length; /* 0 and 0: the whole file. */
+};
+
+struct cache_counts { /* All in pages. */
+    uint64_t cached, dirty, writeback, evicted, recently_evicted;
+};
+
+long disk_pages_to_write(int fd)
+{
+    struct cache_counts counts;
+    struct stat file;
+
+    if (syscall(SYS_cachestat, fd, &(struct cache_range){0}, &counts, 0))
+        return PAGES_UNKNOWN;
+    if (counts.cached > 0)
+        return (long)(counts.dirty + counts.writeback);
+    if (fstat(fd, &file))
+        err(1, "asking for the size of a file");
+    /* None is cached: true, or not the inode that has the pages. */
+    return file.st_size == 0 || disk_resident(fd, 0, (size_t)file.st_size) == 0
+               ? 0
+               : PAGES_UNKNOWN;
+}
+
+enum direct disk_direct(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
+    void *page = aligned_alloc(page_size(), page_size());
+    ssize_t n = -1;
+
+    if (!page)
+        err(1, "allocating a page");
+    if (fd >= 0) {
+        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        long before = disk_resident(fd, 0, 1);
+        do
+            n = pread(fd, page, page_size(), 0);
+        while (n < 0 && errno == EINTR);
+        int error = errno;
+        long after = disk_resident(fd, 0, 1);
+        if (close(fd))
+            err(1, "closing %s", path);
+        free(page);
+        errno = error;
+        return n < 0         ? DIRECT_REFUSED
+               : before != 0 ? DIRECT_UNKNOWN
+               : after > 0   ? DIRECT_IN_NAME
+                             : DIRECT_WORKS;
+    }
+    free(page);
+    return DIRECT_REFUSED;
+}
+
+int disk_open_direct(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC);
+
+    if (fd < 0 && errno == EINVAL)
+        cannot_show("O_DIRECT: the file system of %s has none.\n"
+                    "ext4 and XFS have; copy the file to one",
+                    path);
+    if (fd < 0)
+        err(1, "opening %s with O_DIRECT", path);
+    if (disk_direct(path) == DIRECT_IN_NAME)
+        cannot_show("O_DIRECT: the file system of %s has it in name only, and "
+                    "reads through the page cache.\n"
+                    "ext4 and XFS have it; copy the file to one",
+                    path);
+    return fd;
+}

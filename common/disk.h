@@ -1,0 +1,65 @@
+/**
+ * @file disk.h
+ * What depends on the file system, asked in one place. Nothing here goes by the
+ * name of a file system, or by a version: it tries.
+ */
+#ifndef DISK_H
+#define DISK_H
+
+#include <sys/types.h>
+
+/** The kernel won't tell us. */
+#define PAGES_UNKNOWN -1L
+
+/**
+ * Count the pages of a part of a file that are in the page cache, with mincore(2).
+ * Mapping a file brings no page in.
+ *
+ * @param fd      Open for reading.
+ * @param offset  A multiple of the page size, in bytes.
+ * @param length  In bytes, at least 1.
+ * @return pages; PAGES_UNKNOWN where the file can't be mapped (sysfs), or is not
+ *         ours: since Linux 5.2 mincore(2) says "all" of a file that the caller
+ *         neither owns nor may write. Exits with a message on other errors.
+ */
+long disk_resident(int fd, off_t offset, size_t length);
+
+/**
+ * Count the pages of a file that are not on the disk yet: dirty, or under
+ * writeback. cachestat(2), Linux 6.5. With 0 a crash can still lose the rest: the
+ * size, the name, what is in the disk's own cache. Only a sync says that all of it
+ * is safe.
+ *
+ * @param fd  Open for reading and writing.
+ * @return pages; PAGES_UNKNOWN on an older kernel, behind a filter, and where
+ *         cachestat(2) looks at an inode that has no pages (overlayfs: it says 0,
+ *         when mincore(2) finds some).
+ */
+long disk_pages_to_write(int fd);
+
+/** What becomes of a read with O_DIRECT. */
+enum direct {
+    DIRECT_WORKS,   /**< It leaves no page in the cache. */
+    DIRECT_IN_NAME, /**< It is taken, and goes through the cache. */
+    DIRECT_REFUSED, /**< open(2) or the read fails; errno says why. */
+    DIRECT_UNKNOWN  /**< It reads; whether past the cache can't be told. */
+};
+
+/**
+ * Read the first page of a file with O_DIRECT, and look whether it is in the page
+ * cache then. Drops that page from the cache.
+ *
+ * @param path  A regular file, not empty, that we may read.
+ */
+enum direct disk_direct(const char *path);
+
+/**
+ * Open a file for reading with O_DIRECT; exits with status 77 where the file system
+ * refuses that or has it in name only, and with status 1 on other errors.
+ *
+ * @param path  A regular file, not empty.
+ * @return its descriptor, O_CLOEXEC.
+ */
+int disk_open_direct(const char *path);
+
+#endif
