@@ -85,22 +85,25 @@ void timeline_stop(struct timeline *timeline)
 
 void timeline_submitted(struct timeline *timeline, unsigned block)
 {
+    timeline->submitted = block;
     timeline->block[block].past = timeline->past;
     timeline->block[block].begin = timeline_now() - timeline->start;
 }
 
-/* Without a watch: a block is found complete. What has returned since it was handed
-   over, besides looks? Its own submit alone; or last of all a wait, or another
-   submit. */
+/* Without a watch: a block is found complete. Which call was the last, besides
+   looks? A submit of its own, be it the second one, after a short read; a wait; or
+   the submit of another block. */
 static enum came came_by_calls(const struct timeline *timeline, unsigned block)
 {
-    if (timeline->past - timeline->block[block].past <= 1)
+    unsigned i = timeline->calls;
+
+    while (i > 0 && timeline->main[i - 1].call == CALL_LOOK)
+        i--;
+    if (i > 0 && timeline->main[i - 1].call == CALL_WAIT)
+        return ASLEEP;
+    if (timeline->past - timeline->block[block].past <= 1 ||
+        block == timeline->submitted)
         return IN_SUBMIT;
-    for (unsigned i = timeline->calls; i-- > 0;)
-        if (timeline->main[i].call == CALL_WAIT)
-            return ASLEEP;
-        else if (timeline->main[i].call != CALL_LOOK)
-            break;
     return BETWEEN;
 }
 

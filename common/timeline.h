@@ -49,6 +49,7 @@ struct timeline {
     unsigned room;       /**< How many fit into `main`. */
     unsigned threads;    /**< Most threads seen by timeline_threads(). */
     unsigned past;       /**< Submits and waits that have returned. */
+    unsigned submitted;  /**< The block that was handed over last. */
     unsigned came[CAME]; /**< Blocks, by when their last completion came. */
     /** @name Only where timeline_watch() was called */
     /** @{ */

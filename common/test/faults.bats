@@ -177,7 +177,7 @@ answers() {
                 s/^(?:read|advise|threads|posix-aio) N, \K[\d.]+(?= calls)/N/mg;
                 s/^(?:\ *aio-nr|most\ in\ flight|main\ thread\ blocked
                     |sleeps\ in\ submit|threads|ticks\ during\ the\ reads|total
-                    |completed\ before\ submit\ returned):\ \K.*//xmg;
+                    |completed):\ \K.*//xmg;
                 return $_;
             }
         }

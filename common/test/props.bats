@@ -270,6 +270,30 @@ static void mark(struct timeline *t, enum call call, unsigned come)
     timeline_return(t);
 }
 
+/* Without a look into a ring, as chapters 01 and 07 do it. */
+static void by_calls(void)
+{
+    struct timeline *t = timeline_new("calls", 4);
+
+    timeline_start(t);
+    timeline_submitted(t, 0);
+    mark(t, CALL_SUBMIT, 0); /* A short read, */
+    mark(t, CALL_SUBMIT, 0); /* and the rest. */
+    timeline_completed(t, 0);
+    for (unsigned i = 1; i < 4; i++) {
+        timeline_submitted(t, i);
+        mark(t, CALL_SUBMIT, 0);
+    }
+    mark(t, CALL_LOOK, 0);
+    timeline_completed(t, 1); /* Others were submitted since. */
+    timeline_completed(t, 3);
+    mark(t, CALL_WAIT, 0);
+    timeline_completed(t, 2);
+    timeline_stop(t);
+    timeline_facts(t, 0);
+    timeline_free(t);
+}
+
 int main(void)
 {
     struct timeline *t = timeline_new("came", 7);
@@ -294,9 +318,11 @@ int main(void)
     timeline_stop(t);
     timeline_facts(t, 0);
     timeline_free(t);
+    by_calls();
     return 0;
 }
 END
     run -0 "$BATS_TEST_TMPDIR/came"
     assert_equal "$(fact completed)" '1 in submit, 2 asleep, 2 at work, 2 between'
+    assert_equal "$(fact completed 2)" '2 in submit, 1 asleep, 0 at work, 1 between'
 }
