@@ -86,6 +86,7 @@ lists() {
 fine_book() {
     mkdir -p "$1/chapters/07-fine" "$1/common"
     cp -r "$ROOT/docs" "$1"
+    rm -r "$1"/docs/*.md "$1/docs/skeleton" # Pages of another book.
     cp "$ROOT/common/args.h" "$1/common"
     cp "$ROOT/LICENSE" "$1"
     echo 'HTML_EXTRA_FILES = LICENSE' >>"$1/docs/Doxyfile"
