@@ -26,7 +26,13 @@ enum call {
 };
 
 /** What the main thread did when a completion came. */
-enum came { IN_SUBMIT, ASLEEP, AT_WORK, BETWEEN, CAME };
+enum came {
+    IN_SUBMIT, /**< It was in a call that hands requests over. */
+    ASLEEP,    /**< It was in a call that waits. */
+    AT_WORK,   /**< It was in work of its own. */
+    BETWEEN,   /**< It was in none of these. */
+    CAME       /**< How many these are. */
+};
 
 /** One bar in a lane. */
 struct bar {
