@@ -260,7 +260,7 @@ with_tsan() {
         -o "$BATS_TEST_TMPDIR/empty" || ! "$BATS_TEST_TMPDIR/empty"; then
         skip 'ThreadSanitizer does not work here'
     fi
-    "${CC:-cc}" "${flags[@]}" "$1" common/{args,blocks,save,terminal,timeline}.c \
+    "${CC:-cc}" "${flags[@]}" "$1" common/{args,blocks,disk,save,terminal,timeline}.c \
         -pthread -lz -o "$BATS_TEST_TMPDIR/tsan"
 }
 
