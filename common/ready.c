@@ -71,7 +71,7 @@ void ready_uring_read(const struct args *args)
 
 void ready_enter(int fd)
 {
-    if (syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0) < 0 &&
+    if (syscall(SYS_io_uring_enter, fd, 0, 0, 0, NULL, 0UL) < 0 &&
         why_refused(URING_ENTER, errno))
         refused(URING_ENTER, errno);
 }

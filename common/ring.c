@@ -80,7 +80,7 @@ int ring_enter(const struct ring *ring, unsigned to_submit, unsigned wait_for)
     unsigned flags = wait_for ? IORING_ENTER_GETEVENTS : 0;
 
     return (int)syscall(SYS_io_uring_enter, ring->fd, to_submit, wait_for,
-                        flags, NULL, 0);
+                        flags, NULL, 0UL);
 }
 
 void ring_close(struct ring *ring)

@@ -270,7 +270,7 @@ static void submit_and_wait(const struct ring *ring, const struct queues *q)
 
     while (!completed(q)) {
         int taken = (int)syscall(SYS_io_uring_enter, ring->fd, to_submit, 1,
-                                 IORING_ENTER_GETEVENTS, NULL, 0);
+                                 IORING_ENTER_GETEVENTS, NULL, 0UL);
         if (taken < 0 && errno != EINTR)
             err(1, "submitting a NOP");
         if (taken > 0)
