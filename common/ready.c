@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -99,7 +100,7 @@ void ready_uring_worker(const char *what)
     need_read(features);
 }
 
-/* Make a child that lives until the pipe is closed. */
+/* Make a child that lives until it is killed, or we are: then the pipe ends. */
 static pid_t make_child(const int pipe[2])
 {
     char byte;
@@ -114,25 +115,37 @@ static pid_t make_child(const int pipe[2])
     return child;
 }
 
+/* Not by closing the pipe: if that failed, they would live on, and we would wait
+   for ever. (When this program ends, the pipe ends.) */
+static void end_children(const pid_t *children, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++) {
+        if (kill(children[i], SIGKILL))
+            err(1, "ending a child");
+        while (waitpid(children[i], NULL, 0) < 0)
+            if (errno != EINTR)
+                err(1, "waiting for a child");
+    }
+}
+
 void ready_threads(unsigned threads)
 {
+    pid_t children[READY_MAX_THREADS];
     unsigned made = 0;
     int pipe[2], error = 0;
-    pid_t child = 0;
 
     if (pipe2(pipe, O_CLOEXEC))
         err(1, "making a pipe");
-    for (; made < threads && child >= 0; made += child > 0) {
-        child = make_child(pipe);
-        error = child < 0 ? errno : 0;
+    while (made < threads && error == 0) {
+        children[made] = make_child(pipe);
+        if (children[made] < 0)
+            error = errno;
+        else
+            made++;
     }
-    close(pipe[0]);
-    close(pipe[1]);
-    for (unsigned i = 0; i < made;)
-        if (wait(NULL) > 0)
-            i++;
-        else if (errno != EINTR)
-            err(1, "waiting for a child");
+    end_children(children, made);
+    if (close(pipe[0]) || close(pipe[1]))
+        err(1, "closing a pipe");
     if (error == EAGAIN)
         cannot_show("%u threads: %s", threads, NO_MORE_THREADS);
     if (error)

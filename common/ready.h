@@ -37,18 +37,22 @@ void ready_uring_register(void);
 
 /**
  * As ready_uring_read(NULL), and in that ring the kernel may make a thread for a
- * request that needs one. With
- * `ulimit -u`, or `pids.max` of a cgroup, it may not, and would cancel each request
- * that does: a write or an fsync to most file systems, a rename, a splice. The
- * names of such threads begin with iou-wrk, and they belong to the process.
+ * request that needs one. With `ulimit -u`, or `pids.max` of a cgroup, it may not,
+ * and would cancel each request that does: a write or an fsync to most file
+ * systems, a rename, a splice. The names of such threads begin with iou-wrk, and
+ * they belong to the process.
  *
  * @param what  What needs the thread, for the message.
  */
 void ready_uring_worker(const char *what);
 
+/** The most that ready_threads() can be asked for. */
+enum { READY_MAX_THREADS = 64 };
+
 /**
- * So many threads besides this one. `ulimit -u` and `pids.max` count processes as
- * they count threads, so children are made, all at once, and are gone again.
+ * So many threads besides this one, READY_MAX_THREADS at most. `ulimit -u` and
+ * `pids.max` count processes as they count threads, so children are made, all at
+ * once, and are gone again.
  */
 void ready_threads(unsigned threads);
 
