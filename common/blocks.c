@@ -1,6 +1,5 @@
 #include "blocks.h"
 
-#include "disk.h"
 #include "why.h"
 
 #include <err.h>
@@ -128,7 +127,7 @@ long blocks_resident(const struct blocks *blocks)
         const struct block *block = &blocks->block[i];
         long more = disk_resident(blocks->fd, block->offset, block->length);
         if (more == PAGES_UNKNOWN)
-            return RESIDENT_UNKNOWN;
+            return PAGES_UNKNOWN;
         resident += more;
     }
     return resident;

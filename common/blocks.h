@@ -10,6 +10,7 @@
 #define BLOCKS_H
 
 #include "args.h"
+#include "disk.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,9 +36,6 @@ struct blocks {
     bool borrowed;         /**< That memory is the caller's: blocks_move(). */
 };
 
-/** blocks_resident() can't know: the kernel won't tell us. */
-#define RESIDENT_UNKNOWN -1L
-
 /**
  * Open the file and pick the blocks, evenly spread. A file with room for
  * fewer blocks than were asked for is read whole, its last block short. Exits
@@ -62,7 +60,7 @@ void blocks_drop(const struct blocks *blocks);
 /**
  * Count the pages of the blocks that are in the page cache, with mincore(2).
  *
- * @return pages, or RESIDENT_UNKNOWN: since Linux 5.2 mincore() says "all
+ * @return pages, or PAGES_UNKNOWN: since Linux 5.2 mincore() says "all
  *         resident" of a file that the caller neither owns nor may write.
  */
 long blocks_resident(const struct blocks *blocks);

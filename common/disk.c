@@ -93,30 +93,28 @@ long disk_pages_to_write(int fd)
 enum direct disk_direct(const char *path)
 {
     int fd = open(path, O_RDONLY | O_DIRECT | O_CLOEXEC | O_NONBLOCK);
-    void *page = aligned_alloc(page_size(), page_size());
-    ssize_t n = -1;
+    ssize_t n;
 
+    if (fd < 0)
+        return DIRECT_REFUSED;
+    void *page = aligned_alloc(page_size(), page_size());
     if (!page)
         err(1, "allocating a page");
-    if (fd >= 0) {
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        long before = disk_resident(fd, 0, 1);
-        do
-            n = pread(fd, page, page_size(), 0);
-        while (n < 0 && errno == EINTR);
-        int error = errno;
-        long after = disk_resident(fd, 0, 1);
-        if (close(fd))
-            err(1, "closing %s", path);
-        free(page);
-        errno = error;
-        return n < 0         ? DIRECT_REFUSED
-               : before != 0 ? DIRECT_UNKNOWN
-               : after > 0   ? DIRECT_IN_NAME
-                             : DIRECT_WORKS;
-    }
+    posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+    long before = disk_resident(fd, 0, 1);
+    do
+        n = pread(fd, page, page_size(), 0);
+    while (n < 0 && errno == EINTR);
+    int error = errno;
+    long after = disk_resident(fd, 0, 1);
+    if (close(fd))
+        err(1, "closing %s", path);
     free(page);
-    return DIRECT_REFUSED;
+    errno = error;
+    return n < 0         ? DIRECT_REFUSED
+           : before != 0 ? DIRECT_UNKNOWN
+           : after > 0   ? DIRECT_IN_NAME
+                         : DIRECT_WORKS;
 }
 
 int disk_open_direct(const char *path)

@@ -38,11 +38,6 @@ struct job *job_open(int argc, char **argv, const struct program *program)
     return job;
 }
 
-const struct blocks *job_blocks(const struct job *job)
-{
-    return &job->blocks;
-}
-
 static unsigned entries = 8;
 
 const struct program_option job_ring_options[] = {
@@ -60,9 +55,7 @@ struct ring *job_ring(struct job *job)
     if (ring_open(&job->ring, entries))
         refused(URING_SETUP, errno);
     ready_enter(job->ring.fd);
-    /* This feature came with the same kernel as IORING_OP_READ. */
-    if (!(job->ring.features & IORING_FEAT_RW_CUR_POS))
-        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
+    ready_to_read(job->ring.features);
     job->has_ring = true;
     return &job->ring;
 }

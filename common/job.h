@@ -33,9 +33,6 @@ struct job;
  */
 struct job *job_open(int argc, char **argv, const struct program *program);
 
-/** The file and its blocks, for what has to be set up before a pass. */
-const struct blocks *job_blocks(const struct job *job);
-
 /** How a chapter reads all blocks. The clock runs meanwhile. It gets the context
  *  that job_pass() got. */
 typedef void read_all_fn(const struct blocks *blocks, struct timeline *timeline,

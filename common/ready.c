@@ -53,9 +53,9 @@ void ready_uring(const struct args *args)
     run_nop(0, &features);
 }
 
-/* This feature came with the same kernel as the two requests. */
-static void need_read(unsigned features)
+void ready_to_read(unsigned features)
 {
+    /* This feature came with the same kernel as the two requests. */
     if (!(features & IORING_FEAT_RW_CUR_POS))
         cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
 }
@@ -67,7 +67,7 @@ void ready_uring_read(const struct args *args)
     if (left_to_the_run(args))
         return;
     run_nop(0, &features);
-    need_read(features);
+    ready_to_read(features);
 }
 
 void ready_enter(int fd)
@@ -97,7 +97,7 @@ void ready_uring_worker(const char *what)
     /* With this flag it goes to a thread of the kernel's, whatever it is. */
     if (run_nop(IOSQE_ASYNC, &features) == -ECANCELED)
         cannot_show("%s: %s", what, request_error(ECANCELED));
-    need_read(features);
+    ready_to_read(features);
 }
 
 /* Make a child that lives until it is killed, or we are: then the pipe ends. */

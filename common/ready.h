@@ -20,6 +20,13 @@ void ready_uring(const struct args *args);
 void ready_uring_read(const struct args *args);
 
 /**
+ * The run's own ring: does it know IORING_OP_READ and IORING_OP_WRITE?
+ *
+ * @param features  IORING_FEAT_ bits, from io_uring_setup(2).
+ */
+void ready_to_read(unsigned features);
+
+/**
  * The run's own ring, before anything is shown: may it be entered? A filter can
  * let io_uring_setup(2) through, and not io_uring_enter(2). This one submits
  * nothing and waits for nothing. Where that fails for another reason, it returns:

@@ -516,7 +516,7 @@ static void show_drop(const struct blocks *blocks)
     blocks_drop(blocks);
     long after = blocks_resident(blocks);
 
-    if (after == RESIDENT_UNKNOWN)
+    if (after == PAGES_UNKNOWN)
         say("pages can be dropped", "unknown: the kernel answers only the "
                                     "owner of the file, and those who may "
                                     "write to it");

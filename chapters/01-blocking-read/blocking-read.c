@@ -99,7 +99,7 @@ int main(int argc, char **argv)
     timeline_facts(warm, blocks_checksum(&blocks));
 
     fputs("\npages in the cache: ", stdout);
-    if (before < 0 || between < 0 || after < 0) /* RESIDENT_UNKNOWN */
+    if (before < 0 || between < 0 || after < 0) /* PAGES_UNKNOWN */
         puts("unknown");
     else
         printf("%ld before, %ld between, %ld after\n", before, between, after);

@@ -141,7 +141,7 @@ static void compare(const struct blocks *blocks, long resident,
                     const struct timeline *plain,
                     const struct timeline *advised)
 {
-    if (resident == RESIDENT_UNKNOWN)
+    if (resident == PAGES_UNKNOWN)
         puts("\npages in the cache when the reads began: unknown");
     else
         printf("\npages in the cache when the reads began: %ld of %ld\n",
@@ -191,7 +191,7 @@ static long drop_all(const struct blocks *blocks)
 
 static void print_difference(int width, long before, long after)
 {
-    if (before == RESIDENT_UNKNOWN || after == RESIDENT_UNKNOWN)
+    if (before == PAGES_UNKNOWN || after == PAGES_UNKNOWN)
         printf("%*s", width, "unknown");
     else
         printf("%*ld", width, after - before);
@@ -293,7 +293,7 @@ static void print_staying(const char *after, const struct blocks *scratch)
 {
     long resident = blocks_resident(scratch);
 
-    if (resident == RESIDENT_UNKNOWN)
+    if (resident == PAGES_UNKNOWN)
         printf("%s: unknown how many stay\n", after);
     else
         printf("%s: %ld of %ld pages stay\n", after, resident,

@@ -158,7 +158,7 @@ static void print_resident(const struct blocks *blocks)
 {
     long resident = blocks_resident(blocks);
 
-    if (resident == RESIDENT_UNKNOWN)
+    if (resident == PAGES_UNKNOWN)
         puts("unknown how many pages cached");
     else
         printf("%ld of %ld pages cached\n", resident, blocks_pages(blocks));

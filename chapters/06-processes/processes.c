@@ -332,7 +332,7 @@ static void print_row(const struct job *job)
     printf("distance %u %10u %7ld ", job->distance, worker->advice,
            worker->sleeps);
     for (unsigned i = 0; i < job->blocks->count && i < max; i++)
-        if (job->shared->block[i].resident == RESIDENT_UNKNOWN)
+        if (job->shared->block[i].resident == PAGES_UNKNOWN)
             printf("    ?");
         else
             printf(" %4ld", job->shared->block[i].resident);

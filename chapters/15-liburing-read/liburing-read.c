@@ -199,9 +199,7 @@ int main(int argc, char **argv)
     if (result < 0)
         refused(URING_SETUP, -result);
     ready_enter(reader.ring.ring_fd);
-    /* This feature came with the same kernel as IORING_OP_READ. */
-    if (!(reader.ring.features & IORING_FEAT_RW_CUR_POS))
-        cannot_show("IORING_OP_READ: it needs Linux 5.6 or later");
+    ready_to_read(reader.ring.features);
     job_pass(job, "liburing", read_all, &reader);
     io_uring_queue_exit(&reader.ring);
 

@@ -80,9 +80,9 @@ static long drop(const char *path, int fd)
 /* Pages and more pages; or unknown, where one of them is. */
 static long add(long pages, long more)
 {
-    bool unknown = pages == RESIDENT_UNKNOWN || more == RESIDENT_UNKNOWN;
+    bool unknown = pages == PAGES_UNKNOWN || more == PAGES_UNKNOWN;
 
-    return unknown ? RESIDENT_UNKNOWN : pages + more;
+    return unknown ? PAGES_UNKNOWN : pages + more;
 }
 
 static void read_whole(int fd, char *data, size_t bytes, off_t offset)
@@ -231,7 +231,7 @@ void demonstrate(const char *path, struct io_uring *ring)
     struct pass cold = row("cold", path, in, 1, ring, &cached);
     row("warm", path, in, 1, ring, NULL);
     row("4 KiB, 100 x", "a small file", small, 100, ring, NULL);
-    if (cached == RESIDENT_UNKNOWN)
+    if (cached == PAGES_UNKNOWN)
         puts("\npages cached before the cold copies: unknown");
     else
         printf("\npages cached before the cold copies: %ld\n", cached);

@@ -375,7 +375,7 @@ static void announce(const struct course *course, const struct blocks *blocks)
     long in_cache = cached(course, blocks, &pages);
     printf("random reads of %u bytes from %s, %s\n", size,
            name && name[1] ? name + 1 : course->path, modes[course->mode]);
-    if (in_cache == RESIDENT_UNKNOWN)
+    if (in_cache == PAGES_UNKNOWN)
         puts(
             "cached when a heat begins: unknown (mincore() tells of files that "
             "you own\nor may write, and can map)");
