@@ -255,12 +255,8 @@ END
         -x c "$ROOT"/common/{args,save,terminal,timeline}.c <<'END'
 #include "timeline.h"
 
-static unsigned tail = 4294967294; /* It wraps. */
-
-static unsigned arrived(const void *context)
-{
-    return *(const unsigned *)context;
-}
+static _Atomic unsigned tail = 4294967294; /* It wraps. */
+static _Atomic unsigned taken, reaped;     /* Five are taken, one is reaped. */
 
 /* During this call, or this work, so many completions come. */
 static void mark(struct timeline *t, enum call call, unsigned come)
@@ -299,10 +295,14 @@ int main(void)
     struct timeline *t = timeline_new("came", 7);
 
     timeline_start(t);
-    timeline_watch(t, arrived, &tail);
+    timeline_watch(t, (struct ring_counters){&taken, &reaped, &tail});
     for (unsigned i = 0; i < 7; i++)
         timeline_submitted(t, i);
+    taken = 5;
+    reaped = 1;
     mark(t, CALL_SUBMIT, 1);
+    reaped = 5;
+    timeline_worked(t);
     mark(t, OWN_WORK, 3);
     timeline_completed(t, 0); /* In submit. */
     timeline_partly(t);       /* At work, and short. */
@@ -315,7 +315,9 @@ int main(void)
     timeline_completed(t, 5); /* Asleep. */
     tail++;
     timeline_completed(t, 6); /* After the last mark. */
+    timeline_worked(t);       /* Nothing is in flight. */
     timeline_stop(t);
+    t->facts |= FACT_WORK | FACT_CALLS;
     timeline_facts(t, 0);
     timeline_free(t);
     by_calls();
@@ -324,5 +326,8 @@ int main(void)
 END
     run -0 "$BATS_TEST_TMPDIR/came"
     assert_equal "$(fact completed)" '1 in submit, 2 asleep, 2 at work, 2 between'
+    assert_equal "$(fact 'most in flight')" 4
+    assert_equal "$(fact work)" '2 pieces, 1 with blocks in flight'
+    assert_equal "$(fact calls)" '1 to submit, 1 to wait'
     assert_equal "$(fact completed 2)" '2 in submit, 1 asleep, 0 at work, 1 between'
 }
