@@ -71,6 +71,36 @@ void job_work(struct timeline *timeline)
     timeline_worked(timeline);
 }
 
+static void read_once(const struct blocks *blocks, unsigned i)
+{
+    int64_t res = blocks_read(blocks, i);
+
+    if (res != (int64_t)blocks->block[i].length)
+        blocks_failed(blocks, i, res);
+}
+
+/* The blocks are cold, but for the last ones that --warm names. */
+static void prepare(const struct job *job)
+{
+    const struct blocks *blocks = &job->blocks;
+    unsigned warm = job_options.warm;
+
+    /* The kernel's first copy into fresh memory costs more than a later one, in
+       some virtual machines ten times as much. Passes that are compared are not to
+       differ by that. */
+    for (unsigned i = 0; job->passes == 1 && i < blocks->count; i++)
+        read_once(blocks, i);
+    blocks_drop(blocks);
+    if (job->passes == 1)
+        blocks_announce(blocks);
+    if (job->passes == 1 && warm > 0)
+        printf("before each pass the last %u come back into the cache\n\n",
+               warm < blocks->count ? warm : blocks->count);
+    for (unsigned i = blocks->count; i > 0 && warm > 0; warm--)
+        read_once(blocks, --i);
+    blocks_clear(blocks);
+}
+
 void job_pass(struct job *job, const char *title, read_all_fn *read_all,
               void *context)
 {
@@ -82,11 +112,8 @@ void job_pass(struct job *job, const char *title, read_all_fn *read_all,
     pass->timeline = timeline_new(title, job->blocks.count);
     if (job->program.facts)
         pass->timeline->facts = job->program.facts;
-    blocks_drop(&job->blocks);
-    if (job->passes == 1)
-        blocks_announce(&job->blocks);
+    prepare(job);
     pass->cached = blocks_resident(&job->blocks);
-    blocks_clear(&job->blocks);
     if (job_options.step) {
         step_begin(&job->ring, title);
         pass->timeline->step = step_show;
@@ -99,6 +126,14 @@ void job_pass(struct job *job, const char *title, read_all_fn *read_all,
     timeline_stop(pass->timeline);
     timeline_threads(pass->timeline);
     pass->checksum = blocks_checksum(&job->blocks);
+}
+
+static void show_facts(const struct job *job, const struct pass *pass)
+{
+    /* The first line of all said it of the first pass. */
+    if (pass->cached > job->pass[0].cached)
+        printf("pages cached before: %ld\n", pass->cached);
+    timeline_facts(pass->timeline, pass->checksum);
 }
 
 /* Each pass with all its lanes and its facts. */
@@ -115,10 +150,7 @@ static void show_lanes(const struct job *job)
         if (i > 0)
             putchar('\n');
         timeline_draw(pass->timeline, scale);
-        /* The first line of all said it of the first pass. */
-        if (pass->cached > job->pass[0].cached)
-            printf("pages cached before: %ld\n", pass->cached);
-        timeline_facts(pass->timeline, pass->checksum);
+        show_facts(job, pass);
     }
 }
 
@@ -141,9 +173,7 @@ static void show_main(const struct job *job)
         const struct pass *pass = &job->pass[i];
 
         printf("%s%s\n", i > 0 ? "\n" : "", pass->timeline->title);
-        if (pass->cached > job->pass[0].cached)
-            printf("pages cached before: %ld\n", pass->cached);
-        timeline_facts(pass->timeline, pass->checksum);
+        show_facts(job, pass);
     }
 }
 

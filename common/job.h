@@ -39,8 +39,8 @@ typedef void read_all_fn(const struct blocks *blocks, struct timeline *timeline,
                          void *context);
 
 /**
- * Make one pass from a cold cache: drop the pages, zero the memory, start the
- * clock, call `read_all`, stop it. The first pass prints the line about the job.
+ * Make one pass from a cold cache: drop the pages, but for the blocks that --warm
+ * wants there, zero the memory, start the clock, call `read_all`, stop it. The first pass prints the line about the job.
  * Drawing and facts wait for job_show(), because all passes are drawn to one
  * scale.
  *
@@ -54,13 +54,17 @@ void job_pass(struct job *job, const char *title, read_all_fn *read_all,
 
 /** What the options below receive. */
 extern struct job_options {
-    unsigned entries, lanes, step;
+    unsigned entries, warm, lanes, step;
 } job_options;
 
 /** `--entries N`, for a program whose job has a ring. */
 #define JOB_ENTRIES                                                            \
     OPTION_NUMBER("entries", "slots in the submission queue",                  \
                   &job_options.entries, 1, 4096)
+/** `--warm N`: that many blocks are in the page cache when a pass begins. */
+#define JOB_WARM                                                               \
+    OPTION_NUMBER("warm", "so many of the last blocks are in the cache",       \
+                  &job_options.warm, 0, MAX_BLOCKS)
 /** `--lanes`, for a program that draws its main lanes alone. */
 #define JOB_LANES                                                              \
     OPTION_SWITCH("lanes", "draw each pass, with a lane for each block",       \

@@ -38,7 +38,7 @@ static const struct program program = {
             OPTION_NUMBER("work",
                           "pieces of own work, a checksum of 4 KiB each",
                           &pieces, 0, 1000000),
-            JOB_ENTRIES, JOB_LANES, JOB_STEP, OPTION_END},
+            JOB_ENTRIES, JOB_WARM, JOB_LANES, JOB_STEP, OPTION_END},
 };
 
 /* One pass over the blocks. */
