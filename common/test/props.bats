@@ -57,10 +57,11 @@ on_terminal() {
     run -0 "$BIN/13-uring-read" --check || skip 'no io_uring'
     trace=$BATS_TEST_TMPDIR/trace.json
     run -0 "$BIN/13-uring-read" --trace "$trace" "$FILE"
-    assert_equal "$(grep -c '"ph":"X","name":"block [0-7]"' "$trace")" 8
-    assert_equal "$(grep -c '"name":"thread_name"' "$trace")" 9
-    # Perfetto wants times in microseconds: all within the total.
-    total=$(fact total)
+    # Two passes.
+    assert_equal "$(grep -c '"ph":"X","name":"block [0-7]"' "$trace")" 16
+    assert_equal "$(grep -c '"name":"thread_name"' "$trace")" 18
+    # Perfetto wants times in microseconds: all within the longer total.
+    total=$(printf '%s\n' "$(fact total)" "$(fact total 2)" | sort -n | tail -n 1)
     run -0 perl -ne 'BEGIN { $t = shift; $t =~ s/ ms// }
         next unless /"ts":([\d.]+),"dur":([\d.]+)/;
         die "$_" if $1 + $2 > 1000 * ($t + 0.01)' "$total" "$trace"
@@ -120,7 +121,7 @@ on_terminal() {
 }
 
 @test "a clock too coarse to tell begin from end draws and counts all the same" {
-    for program in 01-blocking-read 13-uring-read; do
+    for program in 01-blocking-read 15-liburing-read; do
         "$BIN/$program" --check || continue
         run -0 env LD_PRELOAD=libcoarse.so LD_LIBRARY_PATH="$BUILD" \
             ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
