@@ -56,6 +56,8 @@ struct ring *job_ring(struct job *job)
         refused(URING_SETUP, errno);
     ready_enter(ring->fd);
     ready_to_read(ring->features);
+    if (job_options.step)
+        step_check(&job->program, ring);
     job->has_ring = true;
     job_watch(job, (struct ring_counters){ring->sq_head, ring->cq_head,
                                           ring->cq_tail});

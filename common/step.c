@@ -1,9 +1,7 @@
 #include "step.h"
 
-#include "args.h"
 #include "terminal.h"
 
-#include <err.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -33,10 +31,15 @@ static struct counters counters_of(const struct ring *ring)
     };
 }
 
-void step_begin(const struct ring *ring, const char *title)
+void step_check(const struct program *program, const struct ring *ring)
 {
     if (ring->sq_entries > STEP_MAX_ENTRIES)
-        errx(2, "--step draws at most %d entries", STEP_MAX_ENTRIES);
+        args_wrong(program, "--step: a frame has room for %d entries, not %u",
+                   STEP_MAX_ENTRIES, ring->sq_entries);
+}
+
+void step_begin(const struct ring *ring, const char *title)
+{
     last.title = title;
     last.counters = counters_of(ring);
 }

@@ -11,6 +11,7 @@
 #ifndef STEP_H
 #define STEP_H
 
+#include "args.h"
 #include "ring.h"
 
 #include <stdbool.h>
@@ -19,8 +20,15 @@
 enum { STEP_MAX_ENTRIES = 8 };
 
 /**
- * The frames to come are of this ring. Exits with status 2 where it has more than
- * STEP_MAX_ENTRIES entries.
+ * To be called before anything is printed: is the ring small enough? Exits with status
+ * 2 where it has more than STEP_MAX_ENTRIES entries.
+ *
+ * @param program  As args_parse() had it.
+ */
+void step_check(const struct program *program, const struct ring *ring);
+
+/**
+ * The frames to come are of this ring.
  *
  * @param ring   Mapped; both queues are drawn from it at each step.
  * @param title  Stands in the first line of each frame; not copied.

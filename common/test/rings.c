@@ -12,6 +12,8 @@
  *   RINGS_REFUSE="E F N"   N submits, from the Fth on, fail with errno E; with a
  *                          fourth number, P, so again P submits later, and so on
  *   RINGS_HURRY=1          a submit does not wait, as if a signal had come
+ *   RINGS_TWICE=1          a submit finds one entry more, the same again: in a ring
+ *                          by hand
  *   RINGS_BREAK=OPCODE     all requests of that kind fail with -EBADF
  *   RINGS_RES="N R"        the Nth completion says R, whatever came of its request:
  *                          in a ring by hand, seen after io_uring_enter(2)
@@ -209,6 +211,13 @@ long syscall(long number, ...)
         note_wait(
             counter(own.sq, p->sq_off.head), counter(own.cq, p->cq_off.head),
             counter(own.sq, p->sq_off.tail), p->sq_entries, p->cq_entries);
+    if (submits && getenv("RINGS_TWICE")) {
+        _Atomic unsigned *tail = (void *)(own.sq + p->sq_off.tail);
+        unsigned *indices = (void *)(own.sq + p->sq_off.array);
+        unsigned mask = counter(own.sq, p->sq_off.ring_mask);
+        indices[*tail & mask] = indices[(*tail - 1) & mask];
+        ++*tail;
+    }
     if (submits)
         break_some(own.sqes, p->sq_entries);
 
