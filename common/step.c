@@ -91,7 +91,7 @@ static bool used(const struct ring *ring, bool cq, unsigned slot, unsigned head)
     if (cq)
         return ring->cqes[slot].user_data || ring->cqes[slot].res ||
                head > slot;
-    return ring->sqes[slot].len > 0 || head > slot;
+    return ring->sqes[slot].user_data || ring->sqes[slot].len || head > slot;
 }
 
 /* One slot: "head 3 [what is queued]", "     4  what was, or will be". */
