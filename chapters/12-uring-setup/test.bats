@@ -126,8 +126,8 @@ rows() { sed -nE '/^ +SQ head/,$s/ {2,}/ /gp'; }
         print "read $1\n" if /We read the CQE/ && $cq =~ /\[(user_data \d+: res 0)\]/' \
         <<<"$output"
     assert_output - <<'END'
-filled user_data 1001: nop
 read user_data 1000: res 0
+filled user_data 1001: nop
 read user_data 1001: res 0
 END
 }
