@@ -117,7 +117,7 @@ read_patch() {
     for key in $needed; do
         [[ ${field[$key]-} =~ [^[:blank:]] ]] || wrong+=(" there is no '$key'")
     done
-    [[ ${#field[Title]} -le 48 ]] || wrong+=(' the title has more than 48 characters')
+    [[ $kind == mutant || ${#field[Title]} -le 48 ]] || wrong+=(' the title has more than 48 characters')
     for key in "${!field[@]}"; do # A blank at the end can't be seen.
         while [[ ${field[$key]} == *[[:blank:]] ]]; do
             field[$key]=${field[$key]%?}
