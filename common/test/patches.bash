@@ -55,7 +55,7 @@ name_of() {
 read_patch() {
     local file=$1 place=${2:-$1} line number=0 key='' value known needed wrong=()
     local begin='^([A-Z][a-z]*):[[:blank:]]*(.*)$'
-    declare -gA field=()
+    declare -gA field=([Title]='')
     hints=() touched=() kind=bug chapter='' test=''
     place=${place#"$home/"}
     if ! name=$(name_of "$home/$place"); then
@@ -98,7 +98,7 @@ read_patch() {
                 wrong+=("$number: a $kind has no field '$key'")
             elif [[ $key == Hint ]]; then
                 hints+=("$value")
-            elif [[ -v field[$key] ]]; then
+            elif [[ ${field[$key]-} ]]; then
                 wrong+=("$number: a second '$key'")
             fi
             field[$key]=$value
@@ -117,6 +117,7 @@ read_patch() {
     for key in $needed; do
         [[ ${field[$key]-} =~ [^[:blank:]] ]] || wrong+=(" there is no '$key'")
     done
+    [[ $kind == mutant || ${#field[Title]} -le 48 ]] || wrong+=(' the title has more than 48 characters')
     for key in "${!field[@]}"; do # A blank at the end can't be seen.
         while [[ ${field[$key]} == *[[:blank:]] ]]; do
             field[$key]=${field[$key]%?}
@@ -264,15 +265,16 @@ cc_words() {
 }
 
 # sources TREE PROGRAM: sets `sources` to those of its own, `options` and `libraries`
-# to what else its cc line has. Paths are those in the tree.
+# to what else its cc line has, and `serves` if that names common/server. Paths are those
+# in the tree.
 sources() {
     local words word found
-    sources=() options=() libraries=()
+    sources=() options=() libraries=() serves=''
     cc_words "$1" "$2" || return
     for word in "${words[@]:1}"; do
         case $word in
             -o | "$2" | common/'?*.c') ;;
-            common/server/*.c) libraries+=("$BUILD/libserver.a") ;;
+            common/server/*.c) serves=yes ;;
             -I* | -L*) options+=("${word:0:2}$1/${word:2}") ;;
             -l* | -pthread) libraries+=("$word") ;;
             -*) options+=("$word") ;;
@@ -288,7 +290,7 @@ sources() {
 # program_of TREE FILE...: which program of $chapter are these files of? What several
 # share counts as the lesson's.
 program_of() {
-    local tree=$1 program sources options libraries names
+    local tree=$1 program sources options libraries serves names
     shift
     mapfile -t names < <(programs_of "$tree" "$chapter")
     for program in "${names[@]}"; do
@@ -314,6 +316,7 @@ from_cache() { sed -n "s/^$1:[A-Z]*=//p" "$BUILD/CMakeCache.txt" 2>/dev/null; }
 get_ready() {
     local flags
     compiler=$(from_cache CMAKE_C_COMPILER)
+    compiler=${compiler:-${CC:-cc}}
     flags="$(from_cache CMAKE_C_FLAGS) $(from_cache CMAKE_C_FLAGS_RELWITHDEBINFO)"
     read -ra cflags <<<"-std=gnu17 -Wall -Wextra ${flags:- -O2 -g}"
     # A sanitizer maps far more than it uses.
@@ -334,6 +337,7 @@ object() {
         return
     fi
     object=$tree/.fix/objects/${file//\//,}.o
+    [[ " ${objects_made[*]-} " != *" $object "* ]] || return 0
     objects_made+=("$object")
     rm -f "$object"
     while (($(jobs -rp | wc -l) >= at_once)); do wait -n; done
@@ -344,10 +348,11 @@ object() {
 # changed_common TREE: sets `headers_differ`, and `common_sources` to those files of
 # common/ that are not the clone's.
 changed_common() {
-    local file
+    local file differing
     headers_differ='' common_sources=()
+    differing=$(LC_ALL=C diff -rqN -x test "$home/common" "$1/common") && return
     for file in $(cd "$1" && echo common/*.[ch] common/server/*.[ch]); do
-        differs "$1" "$file" || continue
+        [[ $differing == *"Files $home/$file and $1/$file differ"* ]] || continue
         if [[ $file == *.h ]]; then headers_differ=yes; else common_sources+=("$file"); fi
     done
 }
@@ -356,7 +361,8 @@ changed_common() {
 # linker say is printed. What is as in the clone is taken from there.
 compile() (
     local tree=$1 program file object own common=() server=() objects_made=()
-    local sources options libraries headers_differ common_sources status=0
+    local sources options libraries serves headers_differ common_sources status=0
+    local -A objects=() linked=()
     shift
     # Paths in messages shall be ones that an editor finds from the clone.
     [[ $tree != "$home"/* ]] || tree=${tree#"$home/"}
@@ -375,7 +381,6 @@ compile() (
         object "$tree" "$file"
         if [[ $file == common/server/* ]]; then server+=("$object"); else common+=("$object"); fi
     done
-    declare -A objects=() link=()
     for program; do
         if ! sources "$tree" "$program"; then
             echo "$(source_of "$program"): no line ' * Build: cc ... -o $program'"
@@ -387,7 +392,7 @@ compile() (
             own+=("$object")
         done
         objects[$program]=$(printf '%s\n' "${own[@]}")
-        link[$program]=$(printf '%s\n' ${libraries[@]+"${libraries[@]}"})
+        linked[$program]="$serves"$'\n'${libraries[*]-}
     done
     wait
     for object in ${objects_made[@]+"${objects_made[@]}"}; do
@@ -397,16 +402,18 @@ compile() (
     ((status == 0)) || return
     for program; do
         mapfile -t own <<<"${objects[$program]}"
-        mapfile -t libraries <<<"${link[$program]}"
-        [[ ${link[$program]} != *libserver.a* ]] ||
-            own+=(${server[@]+"${server[@]}"})
+        read -ra libraries <<<"${linked[$program]#*$'\n'}"
+        if [[ ${linked[$program]} != $'\n'* ]]; then
+            own+=(${server[@]+"${server[@]}"} "$BUILD/libserver.a")
+        fi
         file=$tree/bin/$program
         [[ $program != make-sample ]] || file=$tree/build/$program
         rm -f "$file"
         # Objects of common/ that changed stand before the archive: it has
         # nothing more to give in their place.
         "$compiler" "${cflags[@]}" "${own[@]}" ${common[@]+"${common[@]}"} \
-            "${libraries[@]}" "$BUILD/libcommon.a" -lz -o "$file" 2>&1 || return
+            "$BUILD/libcommon.a" ${libraries[@]+"${libraries[@]}"} -o "$file" 2>&1 ||
+            return
     done
 )
 
@@ -501,6 +508,6 @@ run_try() {
 }
 
 limit=${FIX_LIMIT:-20}    # seconds for a test
-try_limit=${FIX_TRY_LIMIT:-10}
+try_limit=${FIX_TRY_LIMIT:-8}
 at_once=2                 # how many compilers, or tests
 export BATS_LIB_PATH=${BATS_LIB_PATH:-/usr/lib/bats:/usr/lib}

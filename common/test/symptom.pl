@@ -25,8 +25,10 @@ sub lines {
     return @lines;
 }
 
+# In 80 columns, with what stands before it: gaps of a table first, then the end.
 sub cut {
     my ($line) = @_;
+    $line =~ s/(?<=\S) {3,}/  /g if length($line) > 74;
     return length($line) > 74 ? substr($line, 0, 71) . '...' : $line;
 }
 
@@ -47,6 +49,13 @@ my %words = (
     'command succeeded, but it was expected to fail' => {output => 'it prints'},
     'output non-empty, but expected no output' => {output => 'it prints'},
 );
+
+# What a line is about: "total: " of "total: 1.2 ms", else all but its numbers.
+sub about {
+    my ($line) = @_;
+    return $1 if $line =~ /^([^:]{1,60}: )/;
+    return $line =~ s/\d+(?:\.\d+)?/N/gr;
+}
 
 sub brief {
     my (@said, @output, @stderr);
@@ -71,6 +80,12 @@ sub brief {
             push @said, $line;
         }
     }
+    # Of a whole output, what is about the line that is missing.
+    if (@said > 3 && $said[0] =~ /^it should print: (.*)/ && $said[1] eq 'it prints: ') {
+        my $about = about($1);
+        my @same = grep { about($_) eq $about } map { s/^ +//r } @said[2 .. $#said];
+        splice(@said, 1, @said - 1, map { "it prints: $_" } @same) if @same;
+    }
     # A test may say nothing but that a program has failed. That has said why.
     push @said, 'it prints:', @output[0 .. ($#output < 5 ? $#output : 5)]
         if !@said && @output;
@@ -78,13 +93,6 @@ sub brief {
     splice(@said, 8, @said - 8, '...') if @said > 9;
     push @said, "it says: $stderr[0]" if @stderr;
     print cut($_), "\n" for @said;
-}
-
-# What a line is about: "total: " of "total: 1.2 ms", else all but its numbers.
-sub about {
-    my ($line) = @_;
-    return $1 if $line =~ /^([^:]{1,60}: )/;
-    return $line =~ s/\d+(?:\.\d+)?/N/gr;
 }
 
 sub is_drawing { $_[0] =~ /^(?:main|ticks|block +\d+) |^ +0 .* ms$|^\s*$/ }
@@ -118,20 +126,22 @@ sub compare {
         my $here = join("\n", @{$now{$about}});
         my $ways = $ways{$about};
         if (!$ways) {
-            push @said, map { cut($_) } @{$now{$about}};
+            push @said, map { cut(/^\((?:exit status|it never)/ ? $_ : "it prints:        $_") }
+                @{$now{$about}};
         } elsif (keys %$ways == 1 && !$ways->{$here}) {
             my @lines = @{$right{$about}};
             for my $i (0 .. $#{$now{$about}}) {
                 my ($is, $be) = ($now{$about}[$i], $lines[$i] // 'nothing there');
                 next if $is eq $be;
-                push @said, cut($is), '    and should be:  ' . cut($be);
+                s/(?<=\S) {3,}/  /g for $is, $be;
+                push @said, cut("it prints:        $is"), cut("it should print:  $be");
             }
         }
     }
-    for my $about (@order) {
-        next if $now{$about} || keys %{$ways{$about}} != 1;
-        push @said, "(this line is missing)  $right{$about}[0]";
-    }
+    # One that fails, or is stopped, has no chance to print the rest.
+    my @missing = map { cut("it doesn't print: $right{$_}[0]") }
+        grep { !$now{$_} && keys %{$ways{$_}} == 1 && !/^\(exit status/ } @order;
+    push @said, @missing if !grep { /^\((?:exit status|it never)/ } @now;
     splice(@said, 10, @said - 10, '...') if @said > 11;
     print "$_\n" for @said;
 }

@@ -273,7 +273,8 @@ all_packages+=' less man-db manpages manpages-dev'
     run -0 "$TREE/tour" help
     [[ ${#lines[@]} -le 24 ]]
     refute_output --regexp $'[^\n]{81}'
-    for word in from list read recorded diff check-in test docs setup help; do
+    for word in from list read recorded diff fix try check check-in test docs setup \
+        help; do
         assert_line --regexp "^  \./tour $word "
     done
 }
