@@ -6,12 +6,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Does the line hold anything besides blanks and comment? `comment` carries
-   over from line to line. A quoted comment sign counts as comment: no source
-   here has one. */
-static bool has_code(const char *line, bool *comment)
+/* The line without its comments, to `code`: does it hold anything besides blanks?
+   `comment` carries over from line to line. A quoted comment sign counts as
+   comment: no source here has one. */
+static bool has_code(const char *line, bool *comment, char *code)
 {
-    bool code = false;
+    bool any = false;
 
     for (const char *c = line; *c; c++) {
         if (*comment && c[0] == '*' && c[1] == '/') {
@@ -20,16 +20,26 @@ static bool has_code(const char *line, bool *comment)
         } else if (!*comment && c[0] == '/' && c[1] == '*') {
             *comment = true;
             c++;
-        } else if (!*comment && !isspace((unsigned char)*c)) {
-            code = true;
+        } else if (!*comment) {
+            any = any || !isspace((unsigned char)*c);
+            *code++ = *c;
         }
     }
-    return code;
+    *code = 0;
+    return any;
 }
 
-static long count_file(const char *path)
+static bool has_word(const char *code, const char *const *words)
 {
-    char line[512];
+    for (; words && *words; words++)
+        if (strstr(code, *words))
+            return true;
+    return !words;
+}
+
+static long count_file(const char *path, const char *const *words)
+{
+    char line[512], code[512];
     bool comment = false;
     long lines = 0;
 
@@ -37,24 +47,28 @@ static long count_file(const char *path)
     if (!file)
         return -1;
     while (fgets(line, sizeof(line), file))
-        lines += has_code(line, &comment);
+        lines += has_code(line, &comment, code) && has_word(code, words);
     bool failed = ferror(file);
     fclose(file);
     return failed ? -1 : lines;
 }
 
-void count_print(const char *self, const char *const *paths)
+void count_print(const char *self, const char *const *words,
+                 const char *const *paths)
 {
     const char *slash = strrchr(self, '/');
     int folder = slash ? (int)(slash - self) + 1 : 0;
 
-    fputs("lines of code:", stdout);
+    if (words)
+        printf("lines that name %s:", words[0]);
+    else
+        fputs("lines of code:", stdout);
     for (; *paths; paths++) {
         char path[PATH_MAX];
         const char *name = strrchr(*paths, '/');
 
         snprintf(path, sizeof(path), "%.*s%s", folder, self, *paths);
-        long lines = count_file(path);
+        long lines = count_file(path, words);
         if (lines < 0)
             printf(" unknown");
         else

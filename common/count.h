@@ -11,9 +11,13 @@
  * since the tree has moved after it was built, say so instead.
  *
  * @param self   `__FILE__` of the caller.
+ * @param words  NULL; or words, NULL behind the last: only lines of code that have one
+ *               of them in it count. The fact is `lines that name W`, with the first
+ *               of them for W.
  * @param paths  The sources, relative to the folder of `self`; NULL behind the
  *               last.
  */
-void count_print(const char *self, const char *const *paths);
+void count_print(const char *self, const char *const *words,
+                 const char *const *paths);
 
 #endif

@@ -182,14 +182,16 @@ static void show_main(const struct job *job)
 void job_show(struct job *job)
 {
     job->shown = true;
-    if (job_options.step)
+    if (job_options.step) {
+        step_play();
         for (unsigned i = 0; i < job->passes; i++)
             printf("%s: checksum: %08x\n", job->pass[i].timeline->title,
                    (unsigned)job->pass[i].checksum);
-    else if (job->program.main_lanes && !job_options.lanes)
+    } else if (job->program.main_lanes && !job_options.lanes)
         show_main(job);
-    else
+    else {
         show_lanes(job);
+    }
 }
 
 int job_close(struct job *job)

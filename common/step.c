@@ -2,8 +2,10 @@
 
 #include "terminal.h"
 
+#include <err.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 /* A frame, its prompt included, fits 24 lines of 80 columns. */
@@ -14,12 +16,17 @@ struct counters {
     unsigned sq_head, sq_tail, cq_head, cq_tail;
 };
 
+/* The frames so far. They are drawn when they happen, and shown later: whoever reads
+   one must not hold up the next. */
 static struct {
     const char *title;
+    char **frame;
     unsigned frames;
-    bool to_the_end; /* Nobody wants to press Enter any more. */
-    struct counters counters;
-} last;
+    struct counters counters; /* As the last frame shows them. */
+} film;
+
+/* What draws the frame at hand writes here. */
+static FILE *out;
 
 static struct counters counters_of(const struct ring *ring)
 {
@@ -40,8 +47,8 @@ void step_check(const struct program *program, const struct ring *ring)
 
 void step_begin(const struct ring *ring, const char *title)
 {
-    last.title = title;
-    last.counters = counters_of(ring);
+    film.title = title;
+    film.counters = counters_of(ring);
 }
 
 /* --- Drawing ------------------------------------------------------------- */
@@ -119,10 +126,11 @@ static void draw_slot(const struct ring *ring, bool cq, unsigned slot,
                      : "",
              text, queued ? "]" : "");
     if (width < WIDTH && slot < (cq ? CQ_ROWS : SQ_ROWS)) /* The left column. */
-        printf("%s%-*s%s", color ? "\033[1m" : "", width, line,
-               color ? "\033[0m" : "");
+        fprintf(out, "%s%-*s%s", color ? "\033[1m" : "", width, line,
+                color ? "\033[0m" : "");
     else
-        printf("%s%s%s", color ? "\033[1m" : "", line, color ? "\033[0m" : "");
+        fprintf(out, "%s%s%s", color ? "\033[1m" : "", line,
+                color ? "\033[0m" : "");
 }
 
 /* A queue: its counters, then its slots, in one or two columns. */
@@ -133,13 +141,13 @@ static void draw_queue(const struct ring *ring, bool cq, unsigned head,
     unsigned mask = cq ? ring->cq_mask : ring->sq_mask;
     unsigned most = cq ? CQ_ROWS : SQ_ROWS, rows = n < most ? n : most;
 
-    printf("%s  head %u & %u = slot %u, tail %u & %u = slot %u: %u %s\n",
-           cq ? "CQ" : "SQ", head, mask, head & mask, tail, mask, tail & mask,
-           tail - head, cq ? "for us to reap" : "for the kernel to take");
+    fprintf(out, "%s  head %u & %u = slot %u, tail %u & %u = slot %u: %u %s\n",
+            cq ? "CQ" : "SQ", head, mask, head & mask, tail, mask, tail & mask,
+            tail - head, cq ? "for us to reap" : "for the kernel to take");
     for (unsigned row = 0; row < rows; row++) {
         for (unsigned slot = row; slot < n; slot += rows)
             draw_slot(ring, cq, slot, head, tail, n > most ? WIDTH / 2 : WIDTH);
-        putchar('\n');
+        fputc('\n', out);
     }
 }
 
@@ -149,25 +157,25 @@ static void say_moves(const char *who, const char *const name[2],
 {
     const char *before = "moved ";
 
-    printf("%s ", who);
+    fprintf(out, "%s ", who);
     for (unsigned i = 0; i < 2; i++) {
         if (from[i] == to[i])
             continue;
-        printf("%sthe %s from %u to %u", before, name[i], from[i], to[i]);
+        fprintf(out, "%sthe %s from %u to %u", before, name[i], from[i], to[i]);
         before = " and ";
     }
-    printf("%s.\n", *before == 'm' ? "moved no counter" : "");
+    fprintf(out, "%s.\n", *before == 'm' ? "moved no counter" : "");
 }
 
 static void draw(const struct ring *ring, const char *what, struct counters now)
 {
-    const struct counters *old = &last.counters;
+    const struct counters *old = &film.counters;
 
-    printf("Step %u, %s: %s.\n\n", ++last.frames, last.title, what);
+    fprintf(out, "Step %u, %s: %s.\n\n", film.frames + 1, film.title, what);
     draw_queue(ring, false, now.sq_head, now.sq_tail);
-    putchar('\n');
+    fputc('\n', out);
     draw_queue(ring, true, now.cq_head, now.cq_tail);
-    putchar('\n');
+    fputc('\n', out);
     say_moves("We", (const char *[]){"SQ tail", "CQ head"},
               (unsigned[]){old->sq_tail, old->cq_head},
               (unsigned[]){now.sq_tail, now.cq_head});
@@ -176,31 +184,51 @@ static void draw(const struct ring *ring, const char *what, struct counters now)
               (unsigned[]){now.sq_head, now.cq_tail});
 }
 
-static void wait_for_enter(void)
+void step_show(void *context, const char *what, bool store)
+{
+    const struct ring *ring = context;
+    struct counters now = counters_of(ring);
+    size_t size;
+
+    if (store && now.sq_tail == film.counters.sq_tail &&
+        now.cq_head == film.counters.cq_head)
+        return;
+    film.frame = realloc(film.frame, (film.frames + 1) * sizeof(*film.frame));
+    out = film.frame ? open_memstream(&film.frame[film.frames], &size) : NULL;
+    if (!out)
+        err(1, "allocating a frame");
+    draw(ring, what, now);
+    if (fclose(out))
+        err(1, "allocating a frame");
+    film.counters = now;
+    film.frames++;
+}
+
+/* --- Showing --------------------------------------------------------------- */
+
+/* Does the reader want to see the next one alone? */
+static bool wait_for_enter(void)
 {
     char line[80];
 
     fputs("Enter: the next step   q and Enter: the rest at once ", stdout);
     args_flush();
-    if (!fgets(line, sizeof(line), stdin) || *line == 'q')
-        last.to_the_end = true;
+    return fgets(line, sizeof(line), stdin) && *line != 'q';
 }
 
-void step_show(void *context, const char *what, bool store)
+void step_play(void)
 {
-    const struct ring *ring = context;
-    struct counters now = counters_of(ring);
-    bool terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    bool one_by_one = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
-    if (store && now.sq_tail == last.counters.sq_tail &&
-        now.cq_head == last.counters.cq_head)
-        return;
-    if (terminal && !last.to_the_end)
-        fputs("\033[H\033[2J", stdout);
-    else
-        puts(terminal ? "" : "\f");
-    draw(ring, what, now);
-    last.counters = now;
-    if (terminal && !last.to_the_end)
-        wait_for_enter();
+    for (unsigned i = 0; i < film.frames; i++) {
+        fputs(one_by_one ? "\033[H\033[2J" : "\f\n", stdout);
+        fputs(film.frame[i], stdout);
+        free(film.frame[i]);
+        if (one_by_one && i + 1 < film.frames)
+            one_by_one = wait_for_enter();
+    }
+    putchar('\n');
+    free(film.frame);
+    film.frame = NULL;
+    film.frames = 0;
 }

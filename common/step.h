@@ -1,12 +1,13 @@
 /**
  * @file step.h
- * A ring in slow motion: after each step both queues are drawn from their real
+ * A ring in slow motion: at each step both queues are drawn from their real
  * memory: which entry is in which slot, in square brackets where it is queued, and
  * what it was where not. Below it is said what has moved, and who moved it.
  *
- * On a terminal each frame takes the screen, and waits for Enter; q and Enter show
- * the rest without waiting. Otherwise all frames come at once, and a form feed is
- * between two of them.
+ * The steps are made at full speed, and the frames are kept. step_play() shows them.
+ * So nobody who reads a frame gives the disk time to finish. On a terminal each frame
+ * takes the screen, and waits for Enter; after q and Enter the rest comes without
+ * waiting. Otherwise all frames come at once, and a form feed is before each.
  */
 #ifndef STEP_H
 #define STEP_H
@@ -36,7 +37,7 @@ void step_check(const struct program *program, const struct ring *ring);
 void step_begin(const struct ring *ring, const char *title);
 
 /**
- * Draw a frame, and wait for Enter where there is a terminal.
+ * Draw a frame, for step_play(). Exits where memory is short.
  *
  * @param ring   A struct ring, as `step` in struct timeline wants it.
  * @param what   What has just happened: a sentence without its period.
@@ -44,5 +45,8 @@ void step_begin(const struct ring *ring, const char *title);
  *               they were.
  */
 void step_show(void *ring, const char *what, bool store);
+
+/** Show all frames that were drawn, and forget them. */
+void step_play(void);
 
 #endif

@@ -124,7 +124,7 @@ static enum came came_by_calls(const struct timeline *timeline, unsigned block)
     while (i > 0 && timeline->main[i - 1].call == CALL_LOOK)
         i--;
     if (i > 0 && timeline->main[i - 1].call == CALL_WAIT)
-        return ASLEEP;
+        return IN_WAIT;
     if (timeline->past - timeline->block[block].past <= 1 ||
         block == timeline->submitted)
         return IN_SUBMIT;
@@ -227,7 +227,7 @@ void timeline_return(struct timeline *timeline)
 {
     static const enum came came[] = {[CALL_SUBMIT] = IN_SUBMIT,
                                      [CALL_LOOK] = BETWEEN,
-                                     [CALL_WAIT] = ASLEEP,
+                                     [CALL_WAIT] = IN_WAIT,
                                      [OWN_WORK] = AT_WORK};
     static const char *const done[] = {
         [CALL_SUBMIT] = "The submit has returned",
@@ -252,10 +252,8 @@ void timeline_threads(struct timeline *timeline)
     DIR *tasks = opendir("/proc/self/task");
     unsigned threads = 0;
 
-    if (!tasks && errno == ENOENT)
-        return; /* /proc is not mounted. */
     if (!tasks)
-        err(1, "opening /proc/self/task");
+        return; /* /proc is not mounted, or no descriptor is left. */
     errno = 0;
     for (struct dirent *task; (task = readdir(tasks));)
         threads += task->d_name[0] != '.';
@@ -581,7 +579,7 @@ static void print_threads(const struct timeline *timeline)
     if (timeline->threads)
         printf("threads: %u\n", timeline->threads);
     else
-        puts("threads: unknown, /proc is not mounted");
+        puts("threads: unknown, /proc/self/task can't be read");
 }
 
 void timeline_facts(const struct timeline *timeline, uint32_t checksum)
@@ -605,8 +603,8 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
     if (facts & FACT_THREADS)
         print_threads(timeline);
     if (facts & FACT_COMPLETED)
-        printf("completed: %u in submit, %u asleep, %u at work, %u between\n",
-               came[IN_SUBMIT], came[ASLEEP], came[AT_WORK], came[BETWEEN]);
+        printf("completed: %u in submit, %u in wait, %u at work, %u between\n",
+               came[IN_SUBMIT], came[IN_WAIT], came[AT_WORK], came[BETWEEN]);
     if (facts & FACT_ORDER)
         print_order(timeline);
     printf("total: %.2f ms\n", ms(timeline->total));

@@ -29,7 +29,7 @@ enum call {
 /** What the main thread did when a completion came. */
 enum came {
     IN_SUBMIT, /**< It was in a call that hands requests over. */
-    ASLEEP,    /**< It was in a call that waits. */
+    IN_WAIT,   /**< It was in a call that waits. */
     AT_WORK,   /**< It was in work of its own. */
     BETWEEN,   /**< It was in none of these. */
     CAME       /**< How many these are. */
@@ -127,7 +127,7 @@ void timeline_submitted(struct timeline *timeline, unsigned block);
 /**
  * The whole block is there. It counts as come when its completion came: in submit
  * (nothing but its own submit has returned since it was handed over, and looks),
- * asleep (in a call that waits), at work, or between those. Without
+ * in wait (in a call that waits), at work, or between those. Without
  * timeline_watch() the timeline knows only which call came last.
  */
 void timeline_completed(struct timeline *timeline, unsigned block);

@@ -229,6 +229,8 @@ int main(int argc, char **argv)
             printf("the CQE: user_data %llu, res %d\n",
                    (unsigned long long)cqe.user_data, cqe.res);
     }
+    if (step)
+        step_play();
     if (maps == 2) /* The same byte of the other window. */
         printf("\nthe SQ tail, through the window of the CQ: %u\n",
                *(unsigned *)(void *)((char *)ring.cq_map + p.sq_off.tail));

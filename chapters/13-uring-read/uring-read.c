@@ -1,12 +1,12 @@
 /*
  * 13 · Reading through a ring
  *
- * The program has two things to do: read eight blocks, and compute 400 checksums
+ * The program has two things to do: read eight blocks, and compute 1000 checksums
  * of its own. It does both twice. "in turn": it sleeps until the blocks are
  * there, then it computes. "together": it hands the reads to the kernel, and
  * computes while the disk works.
  *
- * Watch for: where the completions come. "in turn" has them "asleep". "together"
+ * Watch for: where the completions come. "in turn" has them "in wait". "together"
  * has them "at work": the thread makes no system call after its submit, and the
  * results turn up in its memory all the same.
  *
@@ -23,7 +23,7 @@
 #include <err.h>
 #include <errno.h>
 
-static unsigned pieces = 400;
+static unsigned pieces = 1000;
 
 static const struct program program = {
     .name = "13-uring-read",
@@ -54,8 +54,8 @@ struct reader {
         size_t done; /* Bytes read so far. */
         bool asked; /* An SQE asks for the rest, and its CQE is not read yet. */
     } request[MAX_BLOCKS];
-    unsigned full; /* How many blocks are. */
-    unsigned work; /* How many pieces are left to do. */
+    unsigned blocks_full; /* How many blocks are. */
+    unsigned pieces_left; /* How much of its own work is to be done. */
 };
 
 static unsigned fill(struct reader *r);
@@ -77,32 +77,33 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
 
     r->blocks = blocks;
     r->timeline = timeline;
-    r->work = pieces;
-    while (r->full < blocks->count) {
+    r->pieces_left = pieces;
+    while (r->blocks_full < blocks->count) {
         unsigned moved = fill(r); /* Blocks that want bytes: into the SQ. */
         moved += submit(r);       /* The SQ: to the kernel. */
         moved += reap(r);         /* The CQ: back to the blocks. */
         if (moved > 0)
             continue;
-        if (r->together && r->work > 0)
+        if (r->together && r->pieces_left > 0)
             work(r);
         else
             sleep_until_completion(r);
     }
-    if (r->work > 0)
-        work(r); /* All of it, or what is left. */
+    if (r->pieces_left > 0)
+        work(r); /* Nothing is in flight now: all that is left of it. */
 }
 
 /* --- What the counters know ---------------------------------------------- */
 
 /* Each queue has a head and a tail. They count, from 0, and never go back. We
    write the SQ's tail and the CQ's head, the kernel writes the other two. The
-   difference of two counters says how many requests are on that stretch of the
-   way. So this program counts no requests itself, and after a signal or an
-   error there is no count to mend.
+   difference of two counters is the number of requests between two steps: filled
+   and taken, taken and completed, completed and read. So this program counts no
+   requests itself. After a signal or an error no count of ours can be wrong.
 
    Acquire, when we load a counter that the kernel writes: what the kernel stored
-   before it moved the counter, we see after we have loaded it. Chapter 11. */
+   before it moved the counter, we see after we have loaded it. That is the CQE, and
+   the bytes of the block as well. Chapter 11. */
 
 /* We have published them, and the kernel has not taken them. */
 static unsigned to_submit(const struct ring *ring)
@@ -129,14 +130,14 @@ static unsigned in_flight(const struct ring *ring)
 
 /* --- Fill: we produce SQEs ------------------------------------------------ */
 
-/* How many SQEs may we fill? Two queues set a limit.
+/* How many SQEs may we fill? Two queues set a limit, and the smaller one counts.
 
    The SQ has so many slots. An entry that the kernel has not taken is still in
    its slot. Whoever overwrites it loses a read.
 
-   The CQ must have a slot for each answer. If it has none, the kernel keeps the
-   CQE until we enter it again (since 5.5). But a thread that works does not
-   enter. */
+   The CQ must have a slot for each answer: for requests in flight, and for entries
+   that wait in the SQ. If it has none, the kernel keeps the CQE until we call it to
+   get events (since 5.5). A thread that works does not call. */
 static unsigned room(const struct ring *ring)
 {
     unsigned sq = ring->sq_entries, cq = ring->cq_entries - in_flight(ring);
@@ -186,16 +187,18 @@ static unsigned fill(struct reader *r)
 
 /* --- Submit: the one call into the kernel --------------------------------- */
 
-/* Hand over what fill() has published, and wait for nothing: that is the 0. (One
-   call could submit and wait. Then nobody could tell the two apart.)
+/* Hand over what fill() has published, and wait for nothing: that is the 0. One call
+   could submit and wait, but then we could not see how long each of them takes.
 
-   The kernel may take fewer entries than we offer. EINTR: a signal came before
-   it took any. The counters know what is left, and the loop comes back for it.
+   EINTR: a signal came before the kernel took an entry. We call again.
+
+   The kernel may take fewer entries than we offer. The counters know what is left,
+   and the loop comes back for it.
 
    EAGAIN: the kernel has no memory for another request. EBUSY: completions wait
-   for room in the CQ. Both pass after something in flight has completed and we
-   have reaped it. With nothing in flight no completion will ever come, and a
-   program that waited for one would hang. Then it is an error. */
+   for room in the CQ. These errors are gone when something in flight has completed
+   and we have reaped it. With nothing in flight no completion will ever come, and a
+   program that waited for one would hang. So then it is an error. */
 static unsigned submit(struct reader *r)
 {
     unsigned n = to_submit(r->ring);
@@ -203,14 +206,16 @@ static unsigned submit(struct reader *r)
 
     if (n == 0)
         return 0;
-    timeline_call(r->timeline, CALL_SUBMIT);
-    do
+    do {
+        timeline_call(r->timeline, CALL_SUBMIT);
         taken = ring_enter(r->ring, n, 0);
-    while (taken < 0 && errno == EINTR);
-    timeline_return(r->timeline);
+        timeline_return(r->timeline);
+    } while (taken < 0 && errno == EINTR);
 
-    if (taken >= 0)
+    if (taken > 0)
         return (unsigned)taken;
+    if (taken == 0)
+        errno = EAGAIN; /* It took none, and does not say why. */
     if ((errno == EAGAIN || errno == EBUSY) && in_flight(r->ring) > 0)
         return 0;
     err(1, "submitting %u reads", n);
@@ -222,8 +227,9 @@ static unsigned submit(struct reader *r)
    system calls, and this was none.
 
    Fewer bytes than we asked for is a success: the block wants bytes again, and
-   the next fill() asks for the rest. So it is with -EINTR. The kernel restarts a
-   system call that a signal has cut short, but not a request in a ring. */
+   the next fill() asks for the rest. After -EINTR the next fill() asks again, too.
+   The kernel restarts a system call that a signal has cut short, but not a request
+   in a ring. */
 static void complete(struct reader *r, const struct io_uring_cqe *cqe)
 {
     unsigned i = (unsigned)cqe->user_data;
@@ -239,7 +245,7 @@ static void complete(struct reader *r, const struct io_uring_cqe *cqe)
         return;
     }
     timeline_completed(r->timeline, i);
-    r->full++;
+    r->blocks_full++;
 }
 
 /* Read all CQEs that are there, then give their slots back with one store.
@@ -265,24 +271,27 @@ static unsigned reap(struct reader *r)
 
    The kernel comes to us. When pages arrive that a read waits for, it interrupts
    this thread and copies the bytes. After the last of them it fills a CQE and
-   moves the tail. Then our work goes on where it was.
+   moves the tail. Then our work goes on where it was. That is no signal: no handler
+   runs.
 
-   That holds for a ring without flags. With IORING_SETUP_DEFER_TASKRUN the
-   kernel fills no CQE before we enter it: such a program must call now and
-   then. */
+   So it is on a file system that can tell a request that its pages are there, and
+   in a ring without flags. With IORING_SETUP_DEFER_TASKRUN the kernel fills no CQE
+   before we call it to get events. */
 static void work(struct reader *r)
 {
     timeline_call(r->timeline, OWN_WORK);
-    while (r->work > 0 && to_reap(r->ring) == 0) {
+    while (r->pieces_left > 0 && to_reap(r->ring) == 0) {
         job_work(r->timeline);
-        r->work--;
+        r->pieces_left--;
     }
     timeline_return(r->timeline);
 }
 
-/* The 1: return when one completion is there. Returning early does no harm. After
-   EINTR (a signal) and EBUSY (the CQ is full) the loop looks at the CQ, and
-   comes back here if need be. */
+/* The 1: return when one completion is there. For that ring_enter() sets
+   IORING_ENTER_GETEVENTS. Often there are more by then, and reap() takes all.
+
+   Returning early does no harm. After EINTR (a signal) and EBUSY (the CQ is full)
+   the loop looks at the CQ, and comes back here if need be. */
 static void sleep_until_completion(struct reader *r)
 {
     timeline_call(r->timeline, CALL_WAIT);

@@ -1,19 +1,20 @@
 /*
  * 15 · The same with liburing
  *
- * Reads the eight blocks through io_uring once more, with liburing in place of
- * the mmaps, the masks and the memory orders. What is left is the job.
+ * Reads the eight blocks through io_uring, as chapter 13 does, and leaves the ring
+ * to liburing. What remains is the job: which reads, how much of each is done, and
+ * what went wrong.
  *
- * Watch for: the timeline and the facts are those of chapter 13; the last line
- * counts what was saved.
+ * Watch for: the same facts as in chapter 13, because the system calls are the
+ * same. The last line counts what the library saved.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/15-liburing-read/liburing-read.c common/?*.c -lz -luring \
+ *           chapters/15-liburing-read/liburing-read.c common/?*.c -luring -lz \
  *           -o 15-liburing-read
  *
  * Needs: Linux 5.6, for IORING_OP_READ; liburing 2.3.
- * Manual pages: io_uring_queue_init(3), io_uring_get_sqe(3),
- * io_uring_prep_read(3), io_uring_submit(3), io_uring_wait_cqe(3).
+ * Manual pages: io_uring_queue_init(3), io_uring_get_sqe(3), io_uring_submit(3),
+ *     io_uring_wait_cqe(3), io_uring_for_each_cqe(3), io_uring_cq_advance(3).
  */
 #include "count.h"
 #include "job.h"
@@ -23,98 +24,140 @@
 #include <err.h>
 #include <errno.h>
 #include <liburing.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 static const struct program program = {
     .name = "15-liburing-read",
     .does = "Reads blocks of a file through io_uring, with liburing.",
     .ready = ready_uring_read,
-    .options = (const struct program_option[]){JOB_ENTRIES, OPTION_END},
-};
-
-/* One block's way through the ring. */
-struct request {
-    size_t done;    /* Bytes read so far. */
-    bool in_flight; /* In the ring, or in the kernel. */
+    .main_lanes = true,
+    .facts = FACT_CALLS | FACT_SLEEPS_IN_SUBMIT | FACT_IN_FLIGHT |
+             FACT_THREADS | FACT_COMPLETED | FACT_ORDER,
+    .options = (const struct program_option[]){JOB_ENTRIES, JOB_WARM, JOB_LANES,
+                                               OPTION_END},
 };
 
 struct reader {
+    struct io_uring ring;
     const struct blocks *blocks;
     struct timeline *timeline;
-    struct io_uring ring;
-    struct request requests[MAX_BLOCKS]; /* One for each block. */
-    unsigned in_flight, finished;
+
+    /* A block wants bytes when it is neither full nor asked for. */
+    struct request {
+        size_t done; /* Bytes read so far. */
+        bool asked;  /* A request asks for the rest. */
+    } request[MAX_BLOCKS];
+    unsigned in_flight; /* liburing does not count them for us. */
+    unsigned full;      /* How many blocks are. */
 };
 
-/* Fill entries for the blocks that want bytes, while there is room. Returns how
-   many. */
+/* liburing returns -errno and leaves errno alone. perror() would print whatever
+   went wrong before, or "Success". So this is the one place that makes errno of
+   it, for all calls. -EINTR is no error: the loop comes back. */
+static int check(int result, const char *what)
+{
+    if (result >= 0 || result == -EINTR)
+        return result;
+    errno = -result;
+    err(1, "%s", what);
+}
+
+/* Ask for what the blocks want, while there is room. Two queues set a limit, as in
+   chapter 13.
+
+   The SQ: when it is full, io_uring_get_sqe() returns NULL. That is no error. The
+   other blocks go next time, when the kernel has taken these. Who does not look
+   writes to address 0.
+
+   The CQ: it needs a slot for each answer, and nobody asks for us. */
 static unsigned fill(struct reader *r)
 {
     unsigned filled = 0;
 
     for (unsigned i = 0; i < r->blocks->count; i++) {
         const struct block *block = &r->blocks->block[i];
-        struct request *request = &r->requests[i];
+        struct request *request = &r->request[i];
 
-        if (request->in_flight || request->done == block->length)
+        if (request->asked || request->done == block->length)
             continue;
-        /* Not more in flight than the completion queue can hold. */
         if (r->in_flight == r->ring.cq.ring_entries)
             break;
-
-        /* NULL is no error: the queue is full, and the others go next time. A
-           program that does not check writes to address 0 as soon as it has
-           one block more than the queue has entries. */
         struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
         if (!sqe)
             break;
+
+        /* The whole block at first, the rest of it after a short read. */
         io_uring_prep_read(sqe, r->blocks->fd, block->data + request->done,
                            (unsigned)(block->length - request->done),
                            (uint64_t)block->offset + request->done);
-        io_uring_sqe_set_data64(sqe,
-                                i); /* After prep: some versions clear it. */
-
-        if (request->done == 0)
-            timeline_submitted(r->timeline, i);
-        request->in_flight = true;
+        io_uring_sqe_set_data64(sqe, i);
+        request->asked = true;
         r->in_flight++;
         filled++;
+        timeline_submitted(r->timeline, i);
     }
     return filled;
 }
 
-/* liburing returns -errno and leaves errno alone: perror() would print whatever
-   failed before, or "Success". Here it becomes errno, once for all calls. */
-static void check(int result, const char *what)
-{
-    if (result >= 0 || result == -EINTR) /* The loop comes back. */
-        return;
-    errno = -result;
-    err(1, "%s", what);
-}
+/* Hand over what is in the SQ. liburing has counted the entries, and stores the tail
+   before it enters the kernel. What the kernel does not take stays in the SQ.
 
-/* Returns how many entries the kernel took. */
+   -EAGAIN and -EBUSY: the kernel has no memory, or no room for completions. Both
+   pass when something in flight has completed. If nothing is, they are errors. */
 static unsigned submit(struct reader *r)
 {
-    int taken;
+    unsigned n = io_uring_sq_ready(&r->ring);
 
-    if (io_uring_sq_ready(&r->ring) == 0)
+    if (n == 0)
         return 0;
     timeline_call(r->timeline, CALL_SUBMIT);
-    do
-        taken = io_uring_submit(&r->ring);
-    while (taken == -EINTR);
+    int taken = io_uring_submit(&r->ring);
     timeline_return(r->timeline);
 
-    /* No room in the kernel just now, as in chapter 13. */
-    if ((taken == -EAGAIN || taken == -EBUSY) &&
-        r->in_flight > io_uring_sq_ready(&r->ring))
+    if ((taken == -EAGAIN || taken == -EBUSY) && r->in_flight > n)
         return 0;
-    check(taken, "submitting reads");
-    return (unsigned)taken;
+    /* After a signal the entries are still there: once more. */
+    return check(taken, "submitting reads") < 0 ? 1 : (unsigned)taken;
 }
 
+/* A result: less than we asked for is a success, and fill() asks for the rest. So it
+   is after -EINTR. 0 is the end of the file. */
+static void complete(struct reader *r, unsigned i, int res)
+{
+    struct request *request = &r->request[i];
+
+    request->asked = false;
+    r->in_flight--;
+    if (res <= 0 && res != -EINTR)
+        blocks_failed(r->blocks, i, res);
+    if (res > 0)
+        request->done += (size_t)res;
+    if (request->done < r->blocks->block[i].length) {
+        timeline_partly(r->timeline);
+        return;
+    }
+    timeline_completed(r->timeline, i);
+    r->full++;
+}
+
+/* Take all CQEs that are there. `cqe` points into the ring, at memory that the kernel
+   writes: it is on loan. io_uring_cq_advance() gives it back, so that comes last. A
+   CQE that is looked at after it may be the next one already. */
+static unsigned reap(struct reader *r)
+{
+    struct io_uring_cqe *cqe;
+    unsigned head, n = 0;
+
+    io_uring_for_each_cqe(&r->ring, head, cqe)
+    {
+        complete(r, (unsigned)io_uring_cqe_get_data64(cqe), cqe->res);
+        n++;
+    }
+    io_uring_cq_advance(&r->ring, n);
+    return n;
+}
+
+/* It looks first, and enters the kernel only if no CQE is there. We don't use the one
+   that it finds: reap() takes all of them. -EBUSY passes when we have reaped. */
 static void wait_for_one(struct reader *r)
 {
     struct io_uring_cqe *cqe;
@@ -122,51 +165,12 @@ static void wait_for_one(struct reader *r)
     timeline_call(r->timeline, CALL_WAIT);
     int result = io_uring_wait_cqe(&r->ring, &cqe);
     timeline_return(r->timeline);
-    if (result != -EBUSY) /* Reap first, then it passes. */
+    if (result != -EBUSY)
         check(result, "waiting for a read");
 }
 
-static void complete(struct reader *r, const struct io_uring_cqe *cqe)
-{
-    unsigned i = (unsigned)io_uring_cqe_get_data64(cqe);
-    struct request *request = &r->requests[i];
-
-    request->in_flight = false;
-    r->in_flight--;
-    if (cqe->res == -EINTR) { /* fill() asks again. */
-        timeline_partly(r->timeline);
-        return;
-    }
-    if (cqe->res <= 0)
-        blocks_failed(r->blocks, i, cqe->res);
-
-    request->done += (size_t)cqe->res;
-    if (request->done < r->blocks->block[i].length) {
-        timeline_partly(r->timeline); /* fill() asks for the rest. */
-        return;
-    }
-    timeline_completed(r->timeline, i);
-    r->finished++;
-}
-
-/* Take all completions that are there, and say how many. */
-static unsigned reap(struct reader *r)
-{
-    struct io_uring_cqe *cqe;
-    unsigned head, n = 0;
-
-    /* cqe points into the ring, at memory that the kernel writes: it is a
-       loan, not a copy. The loan ends with io_uring_cq_advance(), so that comes
-       last; a CQE looked at after it may be the next one already. */
-    io_uring_for_each_cqe(&r->ring, head, cqe)
-    {
-        complete(r, cqe);
-        n++;
-    }
-    io_uring_cq_advance(&r->ring, n);
-    return n;
-}
-
+/* The loop of chapter 13. Wait only when nothing moves any more: until then the disk
+   could have the next request already. */
 static void read_all(const struct blocks *blocks, struct timeline *timeline,
                      void *context)
 {
@@ -174,13 +178,20 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
 
     r->blocks = blocks;
     r->timeline = timeline;
-    while (r->finished < blocks->count) {
+    while (r->full < blocks->count) {
         unsigned moved = fill(r);
         moved += submit(r);
         moved += reap(r);
-        if (moved == 0) /* All is handed over that the rings have room for. */
+        if (moved == 0)
             wait_for_one(r);
     }
+}
+
+/* Where the counters are, for the timeline to look on. */
+static struct ring_counters counters_of(const struct io_uring *ring)
+{
+    return (struct ring_counters){
+        (void *)ring->sq.khead, (void *)ring->cq.khead, (void *)ring->cq.ktail};
 }
 
 int main(int argc, char **argv)
@@ -188,20 +199,22 @@ int main(int argc, char **argv)
     struct job *job = job_open(argc, argv, &program);
     struct reader reader = {0};
 
+    /* The system call and the mmaps of chapter 12. */
     int result = io_uring_queue_init(job_options.entries, &reader.ring, 0);
     if (result < 0)
         refused(URING_SETUP, -result);
-    ready_enter(reader.ring.ring_fd);
+    ready_enter(reader.ring.ring_fd); /* Refused? Before anything is shown. */
     ready_to_read(reader.ring.features);
-    job_watch(job, (struct ring_counters){(void *)reader.ring.sq.khead,
-                                          (void *)reader.ring.cq.khead,
-                                          (void *)reader.ring.cq.ktail});
+
+    job_watch(job, counters_of(&reader.ring));
     job_pass(job, "liburing", read_all, &reader);
     io_uring_queue_exit(&reader.ring);
 
     job_show(job);
-    count_print(__FILE__, (const char *[]){"liburing-read.c",
-                                           "../13-uring-read/uring-read.c",
-                                           "../../common/ring.c", NULL});
+    count_print(
+        __FILE__,
+        (const char *[]){"a queue", "sq_", "cq_", "sqe", "cqe", "ring", NULL},
+        (const char *[]){"liburing-read.c", "../13-uring-read/uring-read.c",
+                         "../../common/ring.c", NULL});
     return job_close(job);
 }

@@ -61,12 +61,12 @@ fact() {
 }
 
 # in_submit [NTH]: how many blocks of how many had come when submit returned, "8 of
-# 8", from the fact `completed: 8 in submit, 0 asleep, 0 at work, 0 between`.
+# 8", from the fact `completed: 8 in submit, 0 in wait, 0 at work, 0 between`.
 in_submit() {
-    local completed submit asleep work between _
+    local completed submit wait work between _
     completed=$(fact completed "$@") || return
-    read -r submit _ _ asleep _ work _ _ between _ <<<"$completed"
-    echo "$submit of $((submit + asleep + work + between))"
+    read -r submit _ _ wait _ _ work _ _ between _ <<<"$completed"
+    echo "$submit of $((submit + wait + work + between))"
 }
 
 # checksum_of_01 [OPTION]...: what chapter 01 makes of $FILE. All spine chapters

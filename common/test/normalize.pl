@@ -17,7 +17,7 @@ sub normalize {
 
     for ($text) {
         # Lanes: the label stays, the bars go.
-        s/^(main|ticks|block \d+|in turn|together) +(?:$glyph| )*$/$1/mg;
+        s/^(main|ticks|block \d+|in turn|together|liburing) +(?:$glyph| )*$/$1/mg;
 
         # Times and shares of them. (A share of nothing can't be told.)
         s/\(share unknown\)/(N%)/g;
@@ -45,7 +45,7 @@ sub normalize {
         s/^(expirations [^:\n]*: )\d+$/$1N/mg;
 
         # Fewer than all is the claim. How many exactly is a matter of luck.
-        s{^(completed: )(\d+) in submit, (\d+) asleep, (\d+) at work, (\d+) between$}
+        s{^(completed: )(\d+) in submit, (\d+) in wait, (\d+) at work, (\d+) between$}
          {my $all = $2 + $3 + $4 + $5;
           $1 . ($2 < $all ? 'fewer than' : 'all') . " $all in submit"}mge;
 

@@ -326,9 +326,9 @@ int main(void)
 }
 END
     run -0 "$BATS_TEST_TMPDIR/came"
-    assert_equal "$(fact completed)" '1 in submit, 2 asleep, 2 at work, 2 between'
+    assert_equal "$(fact completed)" '1 in submit, 2 in wait, 2 at work, 2 between'
     assert_equal "$(fact 'most in flight')" 4
     assert_equal "$(fact work)" '2 pieces, 1 with blocks in flight'
     assert_equal "$(fact calls)" '1 to submit, 1 to wait'
-    assert_equal "$(fact completed 2)" '2 in submit, 1 asleep, 0 at work, 1 between'
+    assert_equal "$(fact completed 2)" '2 in submit, 1 in wait, 0 at work, 1 between'
 }

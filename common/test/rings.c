@@ -15,8 +15,8 @@
  *   RINGS_TWICE=1          a submit finds one entry more, the same again: in a ring
  *                          by hand
  *   RINGS_BREAK=OPCODE     all requests of that kind fail with -EBADF
- *   RINGS_RES="N R"        the Nth completion says R, whatever came of its request:
- *                          in a ring by hand, seen after io_uring_enter(2)
+ *   RINGS_RES="N R"        the Nth completion says R, whatever came of its request
+ *   RINGS_FEWER=1          a submit of several entries takes one: in a ring by hand
  *
  * The lines are
  *
@@ -99,7 +99,30 @@ static void note_wait(unsigned taken, unsigned reaped, unsigned tail,
     note("wait %u %u %u %u %u\n", taken, reaped, tail - taken, sq, cq);
 }
 
+/* Completions that have come since the last call. */
+static void change_results(struct io_uring_cqe *cqes, unsigned tail,
+                           unsigned mask)
+{
+    static unsigned seen;
+    const char *how = getenv("RINGS_RES");
+    unsigned nth;
+    int res;
+
+    if (!how || sscanf(how, "%u %d", &nth, &res) != 2)
+        return;
+    for (; seen != tail; seen++)
+        if (seen + 1 == nth)
+            cqes[seen & mask].res = res;
+}
+
 /* --- liburing ------------------------------------------------------------- */
+
+static void came(const struct io_uring *ring)
+{
+    change_results(ring->cq.cqes,
+                   __atomic_load_n(ring->cq.ktail, __ATOMIC_ACQUIRE),
+                   ring->cq.ring_entries - 1);
+}
 
 static void waits(const struct io_uring *ring)
 {
@@ -113,6 +136,7 @@ int io_uring_submit(struct io_uring *ring)
     break_some(ring->sq.sqes, ring->sq.ring_entries);
     int error = refused();
     int result = error ? -error : REAL(io_uring_submit)(ring);
+    came(ring);
     note("submit %d %u\n", result, *ring->cq.khead);
     return result;
 }
@@ -134,7 +158,9 @@ int __io_uring_get_cqe(struct io_uring *ring, struct io_uring_cqe **cqe,
                        unsigned submit, unsigned n, sigset_t *mask)
 {
     waits(ring);
-    return REAL(__io_uring_get_cqe)(ring, cqe, submit, n, mask);
+    int result = REAL(__io_uring_get_cqe)(ring, cqe, submit, n, mask);
+    came(ring);
+    return result;
 }
 
 int io_uring_wait_cqes(struct io_uring *ring, struct io_uring_cqe **cqe,
@@ -177,23 +203,6 @@ static unsigned counter(const char *ring, unsigned offset)
                            __ATOMIC_ACQUIRE);
 }
 
-/* Completions that have come since the last call. */
-static void change_results(void)
-{
-    static unsigned seen;
-    const char *how = getenv("RINGS_RES");
-    const struct io_cqring_offsets *off = &own.params.cq_off;
-    struct io_uring_cqe *cqes = (void *)(own.cq + off->cqes);
-    unsigned tail = counter(own.cq, off->tail), nth;
-    int res;
-
-    if (!how || sscanf(how, "%u %d", &nth, &res) != 2)
-        return;
-    for (; seen != tail; seen++)
-        if (seen + 1 == nth)
-            cqes[seen & counter(own.cq, off->ring_mask)].res = res;
-}
-
 long syscall(long number, ...)
 {
     const struct io_uring_params *p = &own.params;
@@ -221,6 +230,8 @@ long syscall(long number, ...)
     if (submits)
         break_some(own.sqes, p->sq_entries);
 
+    if (submits && a[1] > 1 && getenv("RINGS_FEWER"))
+        a[1] = 1;
     int error = submits ? refused() : 0;
     long result = -1;
     if (error)
@@ -232,7 +243,9 @@ long syscall(long number, ...)
         own.params = *(struct io_uring_params *)a[1];
     }
     if (enters && own.cq)
-        change_results();
+        change_results((void *)(own.cq + p->cq_off.cqes),
+                       counter(own.cq, p->cq_off.tail),
+                       counter(own.cq, p->cq_off.ring_mask));
     if (submits)
         note("submit %ld %u\n", result < 0 ? -errno : result,
              counter(own.cq, p->cq_off.head));

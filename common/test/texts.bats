@@ -354,8 +354,8 @@ finds() {
     finds 'status 143' console "$CHAPTER/README.md"
     # Eight of eight is one claim, fewer another.
     spoil "printf '%s\\n' one" \
-        "echo 'completed: 8 in submit, 0 asleep, 0 at work, 0 between';"
-    sed -i '/^one/s/.*/completed: 0 in submit, 8 asleep, 0 at work, 0 between/' \
+        "echo 'completed: 8 in submit, 0 in wait, 0 at work, 0 between';"
+    sed -i '/^one/s/.*/completed: 0 in submit, 8 in wait, 0 at work, 0 between/' \
         "$CHAPTER/README.md"
     finds 'completed: all 8 in submit' console "$CHAPTER/README.md"
 }
