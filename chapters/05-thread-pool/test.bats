@@ -260,8 +260,8 @@ with_tsan() {
         -o "$BATS_TEST_TMPDIR/empty" || ! "$BATS_TEST_TMPDIR/empty"; then
         skip 'ThreadSanitizer does not work here'
     fi
-    "${CC:-cc}" "${flags[@]}" "$1" common/{args,blocks,disk,save,terminal,timeline}.c \
-        -pthread -lz -o "$BATS_TEST_TMPDIR/tsan"
+    "${CC:-cc}" "${flags[@]}" "$1" common/*.c -pthread -lz \
+        -o "$BATS_TEST_TMPDIR/tsan"
 }
 
 # bats test_tags=deep
