@@ -80,7 +80,13 @@ gate() {
     cp "$ROOT/.ci/run" "$BATS_TEST_TMPDIR/gate/.ci"
     printf '#!/usr/bin/env bash\n%s\n' "$1" >"$BATS_TEST_TMPDIR/gate/tour"
     chmod +x "$BATS_TEST_TMPDIR/gate/tour"
-    run env GATE_MINUTES=0.03 "$BATS_TEST_TMPDIR/gate/.ci/run"
+    # Nothing is to be installed for this.
+    mkdir -p "$BATS_TEST_TMPDIR/bin"
+    for tool in apt-get mkfs.ext4 mkfs.xfs mkfs.btrfs; do
+        ln -sf "$(command -v false)" "$BATS_TEST_TMPDIR/bin/$tool"
+    done
+    run env GATE_MINUTES=0.03 PATH="$BATS_TEST_TMPDIR/bin:$PATH" \
+        "$BATS_TEST_TMPDIR/gate/.ci/run"
 }
 
 @test "the gate ends when its minutes are over, and says in which step" {
