@@ -103,6 +103,10 @@ struct program {
     bool takes_file;   /**< Takes a FILE. */
     bool copies;       /**< Takes SRC and DST, both or none; draws nothing that
                             needs a locale. */
+    bool main_lanes;   /**< Its passes are drawn by their main lanes alone,
+                            unless --lanes asks for all: job.h. */
+    unsigned facts;    /**< FACT_ bits of timeline.h that say something here;
+                            0 for those that most chapters print. */
     const struct program_option *options; /**< Ends with OPTION_END, or NULL. */
     /** Returns where this machine can show it, else exits through
      *  cannot_show(). It leaves nothing open. NULL: every machine can. */

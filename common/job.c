@@ -1,12 +1,14 @@
 #include "job.h"
 
 #include "ready.h"
+#include "step.h"
 #include "why.h"
 
 #include <err.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <zlib.h>
 
 /* What is kept of a pass until it is shown. */
 struct pass {
@@ -20,6 +22,7 @@ struct job {
     struct args args;
     struct blocks blocks;
     struct ring ring;
+    struct ring_counters counters; /* Of whichever ring the passes use. */
     bool has_ring, shown;
     struct pass pass[JOB_MAX_PASSES];
     unsigned passes;
@@ -38,26 +41,66 @@ struct job *job_open(int argc, char **argv, const struct program *program)
     return job;
 }
 
-static unsigned entries = 8;
+struct job_options job_options = {.entries = 8};
 
-const struct program_option job_ring_options[] = {
-    OPTION_NUMBER("entries", "slots in the submission queue", &entries, 1,
-                  4096),
-    OPTION_END};
-
-unsigned job_ring_entries(void)
+void job_watch(struct job *job, struct ring_counters counters)
 {
-    return entries;
+    job->counters = counters;
 }
 
 struct ring *job_ring(struct job *job)
 {
-    if (ring_open(&job->ring, entries))
+    struct ring *ring = &job->ring;
+
+    if (ring_open(ring, job_options.entries))
         refused(URING_SETUP, errno);
-    ready_enter(job->ring.fd);
-    ready_to_read(job->ring.features);
+    ready_enter(ring->fd);
+    ready_to_read(ring->features);
+    if (job_options.step)
+        step_check(&job->program, ring);
     job->has_ring = true;
-    return &job->ring;
+    job_watch(job, (struct ring_counters){ring->sq_head, ring->cq_head,
+                                          ring->cq_tail});
+    return ring;
+}
+
+void job_work(struct timeline *timeline)
+{
+    static unsigned char page[4096];
+    static volatile uLong sum; /* Else the compiler sees that nobody asks. */
+
+    sum = crc32(sum, page, sizeof(page));
+    timeline_worked(timeline);
+}
+
+static void read_once(const struct blocks *blocks, unsigned i)
+{
+    int64_t res = blocks_read(blocks, i);
+
+    if (res != (int64_t)blocks->block[i].length)
+        blocks_failed(blocks, i, res);
+}
+
+/* The blocks are cold, but for the last ones that --warm names. */
+static void prepare(const struct job *job)
+{
+    const struct blocks *blocks = &job->blocks;
+    unsigned warm = job_options.warm;
+
+    /* The kernel's first copy into fresh memory costs more than a later one, in
+       some virtual machines ten times as much. Passes that are compared are not to
+       differ by that. */
+    for (unsigned i = 0; job->passes == 1 && i < blocks->count; i++)
+        read_once(blocks, i);
+    blocks_drop(blocks);
+    if (job->passes == 1)
+        blocks_announce(blocks);
+    if (job->passes == 1 && warm > 0)
+        printf("before each pass the last %u come back into the cache\n\n",
+               warm < blocks->count ? warm : blocks->count);
+    for (unsigned i = blocks->count; i > 0 && warm > 0; warm--)
+        read_once(blocks, --i);
+    blocks_clear(blocks);
 }
 
 void job_pass(struct job *job, const char *title, read_all_fn *read_all,
@@ -69,23 +112,37 @@ void job_pass(struct job *job, const char *title, read_all_fn *read_all,
     struct pass *pass = &job->pass[job->passes++];
 
     pass->timeline = timeline_new(title, job->blocks.count);
-    blocks_drop(&job->blocks);
-    if (job->passes == 1)
-        blocks_announce(&job->blocks);
+    if (job->program.facts)
+        pass->timeline->facts = job->program.facts;
+    prepare(job);
     pass->cached = blocks_resident(&job->blocks);
-    blocks_clear(&job->blocks);
+    if (job_options.step) {
+        step_begin(&job->ring, title);
+        pass->timeline->step = step_show;
+        pass->timeline->step_context = &job->ring;
+    }
     timeline_start(pass->timeline);
+    if (job->counters.cq_tail)
+        timeline_watch(pass->timeline, job->counters);
     read_all(&job->blocks, pass->timeline, context);
     timeline_stop(pass->timeline);
     timeline_threads(pass->timeline);
     pass->checksum = blocks_checksum(&job->blocks);
 }
 
-void job_show(struct job *job)
+static void show_facts(const struct job *job, const struct pass *pass)
+{
+    /* The first line of all said it of the first pass. */
+    if (pass->cached > job->pass[0].cached)
+        printf("pages cached before: %ld\n", pass->cached);
+    timeline_facts(pass->timeline, pass->checksum);
+}
+
+/* Each pass with all its lanes and its facts. */
+static void show_lanes(const struct job *job)
 {
     const struct timeline *scale = NULL;
 
-    job->shown = true;
     for (unsigned i = 0; i < job->passes; i++)
         if (!scale || job->pass[i].timeline->total > scale->total)
             scale = job->pass[i].timeline;
@@ -95,21 +152,53 @@ void job_show(struct job *job)
         if (i > 0)
             putchar('\n');
         timeline_draw(pass->timeline, scale);
-        /* The first line of all said it of the first pass. */
-        if (pass->cached > job->pass[0].cached)
-            printf("pages cached before: %ld\n", pass->cached);
-        timeline_facts(pass->timeline, pass->checksum);
+        show_facts(job, pass);
     }
+}
+
+/* All the passes, NULL behind the last. */
+static void timelines_of(const struct job *job, struct timeline **timelines)
+{
+    for (unsigned i = 0; i < job->passes; i++)
+        timelines[i] = job->pass[i].timeline;
+    timelines[job->passes] = NULL;
+}
+
+/* The main lanes of all passes, then the facts of each. */
+static void show_main(const struct job *job)
+{
+    struct timeline *timelines[JOB_MAX_PASSES + 1];
+
+    timelines_of(job, timelines);
+    timeline_draw_main(timelines);
+    for (unsigned i = 0; i < job->passes; i++) {
+        const struct pass *pass = &job->pass[i];
+
+        printf("%s%s\n", i > 0 ? "\n" : "", pass->timeline->title);
+        show_facts(job, pass);
+    }
+}
+
+void job_show(struct job *job)
+{
+    job->shown = true;
+    if (job_options.step)
+        for (unsigned i = 0; i < job->passes; i++)
+            printf("%s: checksum: %08x\n", job->pass[i].timeline->title,
+                   (unsigned)job->pass[i].checksum);
+    else if (job->program.main_lanes && !job_options.lanes)
+        show_main(job);
+    else
+        show_lanes(job);
 }
 
 int job_close(struct job *job)
 {
-    struct timeline *timelines[JOB_MAX_PASSES + 1] = {NULL};
+    struct timeline *timelines[JOB_MAX_PASSES + 1];
 
     if (!job->shown)
         job_show(job);
-    for (unsigned i = 0; i < job->passes; i++)
-        timelines[i] = job->pass[i].timeline;
+    timelines_of(job, timelines);
     timeline_trace(job->args.trace, timelines);
     for (unsigned i = 0; i < job->passes; i++)
         timeline_free(timelines[i]);

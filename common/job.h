@@ -39,18 +39,39 @@ typedef void read_all_fn(const struct blocks *blocks, struct timeline *timeline,
                          void *context);
 
 /**
- * Make one pass from a cold cache: drop the pages, zero the memory, start the
- * clock, call `read_all`, stop it. The first pass prints the line about the job.
+ * Make one pass from a cold cache: drop the pages, but for the blocks that --warm
+ * wants there, zero the memory, start the clock, call `read_all`, stop it. The first pass prints the line about the job.
  * Drawing and facts wait for job_show(), because all passes are drawn to one
  * scale.
+ *
+ * With --step there is no drawing: the rings are shown meanwhile (step.h), and then
+ * the checksum.
  *
  * @param title  Names the pass, in 9 letters at most; not copied.
  */
 void job_pass(struct job *job, const char *title, read_all_fn *read_all,
               void *context);
 
+/** What the options below receive. */
+extern struct job_options {
+    unsigned entries, warm, lanes, step;
+} job_options;
+
 /** `--entries N`, for a program whose job has a ring. */
-extern const struct program_option job_ring_options[];
+#define JOB_ENTRIES                                                            \
+    OPTION_NUMBER("entries", "slots in the submission queue",                  \
+                  &job_options.entries, 1, 4096)
+/** `--warm N`: that many blocks are in the page cache when a pass begins. */
+#define JOB_WARM                                                               \
+    OPTION_NUMBER("warm", "so many of the last blocks are in the cache",       \
+                  &job_options.warm, 0, MAX_BLOCKS)
+/** `--lanes`, for a program that draws its main lanes alone. */
+#define JOB_LANES                                                              \
+    OPTION_SWITCH("lanes", "draw each pass, with a lane for each block",       \
+                  &job_options.lanes)
+/** `--step`, for a program with job_ring(): its rings in slow motion. */
+#define JOB_STEP                                                               \
+    OPTION_SWITCH("step", "show both rings after each step", &job_options.step)
 
 /**
  * ring_open() with as many entries as the command line says. Exits with status
@@ -59,9 +80,20 @@ extern const struct program_option job_ring_options[];
  */
 struct ring *job_ring(struct job *job);
 
-/** How many entries `--entries` asks for, for a program that sets up a ring of its
- *  own. */
-unsigned job_ring_entries(void);
+/**
+ * The passes from here on read through a ring: the timeline looks at its counters.
+ * job_ring() has done so for its own.
+ *
+ * @param counters  Where they are, until job_close().
+ */
+void job_watch(struct job *job, struct ring_counters counters);
+
+/**
+ * A piece of work that has nothing to do with the reads: the CRC-32 of 4 KiB in
+ * this program's own memory, a few microseconds. It makes no system call, and
+ * the pass counts it.
+ */
+void job_work(struct timeline *timeline);
 
 /** Draw the passes to one scale, and print the facts of each. For who prints more
  *  after it; else job_close() does it. */

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,7 @@ struct timeline *timeline_new(const char *title, unsigned blocks)
         err(1, "allocating a timeline");
     timeline->title = title;
     timeline->blocks = blocks;
+    timeline->facts = FACTS;
     timeline->block = calloc(blocks, sizeof(*timeline->block));
     /* Room for the main thread's calls beforehand, so that recording one
        seldom has to ask for memory in the middle of the job. */
@@ -75,19 +77,41 @@ void timeline_free(struct timeline *timeline)
 
 void timeline_start(struct timeline *timeline)
 {
+    timeline->sleeps = timeline_sleeps();
     timeline->start = timeline_now();
 }
 
 void timeline_stop(struct timeline *timeline)
 {
     timeline->total = timeline_now() - timeline->start;
+    timeline->sleeps = timeline_sleeps() - timeline->sleeps;
+}
+
+/* Slow motion: somebody looks on, and says when to go on. */
+__attribute__((format(printf, 2, 3))) static void
+step(struct timeline *timeline, const char *what, ...)
+{
+    char text[80];
+    va_list arguments;
+
+    if (!timeline->step)
+        return;
+    va_start(arguments, what);
+    vsnprintf(text, sizeof(text), what, arguments);
+    va_end(arguments);
+    timeline->step(timeline->step_context, text, false);
 }
 
 void timeline_submitted(struct timeline *timeline, unsigned block)
 {
+    struct bar *bar = &timeline->block[block];
+
     timeline->submitted = block;
-    timeline->block[block].past = timeline->past;
-    timeline->block[block].begin = timeline_now() - timeline->start;
+    if (bar->begin == 0) { /* Else it is the rest, after a short read. */
+        bar->past = timeline->past;
+        bar->begin = timeline_now() - timeline->start;
+    }
+    step(timeline, "We filled an SQE: read block %u", block);
 }
 
 /* Without a watch: a block is found complete. Which call was the last, besides
@@ -112,7 +136,7 @@ void timeline_completed(struct timeline *timeline, unsigned block)
     enum came came;
 
     timeline->block[block].end = timeline_now() - timeline->start;
-    if (!timeline->arrived) {
+    if (!timeline->ring.cq_tail) {
         came = came_by_calls(timeline, block);
     } else if (timeline->reaped < timeline->origins) {
         came = timeline->origin[timeline->reaped++];
@@ -121,29 +145,49 @@ void timeline_completed(struct timeline *timeline, unsigned block)
         timeline->reaped++;
     }
     timeline->came[came]++;
+    timeline->meanwhile = timeline->work;
+    step(timeline, "We read a CQE: block %u is complete", block);
 }
 
 void timeline_partly(struct timeline *timeline)
 {
     timeline->reaped++;
+    step(timeline, "We read a CQE: more of its block is to be read");
 }
 
-void timeline_watch(struct timeline *timeline,
-                    unsigned (*arrived)(const void *context),
-                    const void *context)
+void timeline_worked(struct timeline *timeline)
 {
-    timeline->arrived = arrived;
-    timeline->context = context;
-    timeline->origins = timeline->reaped = 0;
-    timeline->before = arrived(context);
+    timeline->work++;
+}
+
+void timeline_stored(struct timeline *timeline, const char *which)
+{
+    char text[80];
+
+    if (!timeline->step)
+        return;
+    snprintf(text, sizeof(text), "We stored the %s", which);
+    timeline->step(timeline->step_context, text, true);
+}
+
+static unsigned load(const _Atomic unsigned *counter)
+{
+    return atomic_load_explicit(counter, memory_order_acquire);
+}
+
+void timeline_watch(struct timeline *timeline, struct ring_counters ring)
+{
+    timeline->ring = ring;
+    timeline->origins = timeline->reaped = timeline->in_flight = 0;
+    timeline->before = load(ring.cq_tail);
 }
 
 /* Completions that have come since the last look came now. */
 static void see_completions(struct timeline *timeline, enum came came)
 {
-    if (!timeline->arrived)
+    if (!timeline->ring.cq_tail)
         return;
-    unsigned count = timeline->arrived(timeline->context) - timeline->before;
+    unsigned count = load(timeline->ring.cq_tail) - timeline->before;
     if (count > timeline->origin_room) {
         timeline->origin_room = 2 * count + timeline->blocks;
         timeline->origin = realloc(timeline->origin, timeline->origin_room);
@@ -152,6 +196,12 @@ static void see_completions(struct timeline *timeline, enum came came)
     }
     while (timeline->origins < count)
         timeline->origin[timeline->origins++] = (unsigned char)came;
+    if (came != IN_SUBMIT)
+        return;
+    unsigned in_flight =
+        load(timeline->ring.sq_head) - load(timeline->ring.cq_head);
+    if (in_flight > timeline->in_flight)
+        timeline->in_flight = in_flight;
 }
 
 void timeline_call(struct timeline *timeline, enum call call)
@@ -179,6 +229,11 @@ void timeline_return(struct timeline *timeline)
                                      [CALL_LOOK] = BETWEEN,
                                      [CALL_WAIT] = ASLEEP,
                                      [OWN_WORK] = AT_WORK};
+    static const char *const done[] = {
+        [CALL_SUBMIT] = "The submit has returned",
+        [CALL_LOOK] = "The look has returned",
+        [CALL_WAIT] = "The wait has returned",
+        [OWN_WORK] = "We worked, and made no system call"};
     int error = errno;
     struct bar *bar = &timeline->main[timeline->calls];
 
@@ -188,6 +243,7 @@ void timeline_return(struct timeline *timeline)
         bar->sleeps = timeline_sleeps() - bar->sleeps;
     timeline->past += bar->call == CALL_SUBMIT || bar->call == CALL_WAIT;
     timeline->calls++;
+    step(timeline, "%s", done[bar->call]);
     errno = error;
 }
 
@@ -296,21 +352,48 @@ static double ms(int64_t nanoseconds)
 }
 
 /* All that a main lane can hold, whether or not it does: what is printed shall
-   not depend on what took how long. */
-static void print_legend(unsigned lane)
+   not depend on what took how long. `facts` tells whether there is own work. */
+static void print_legend(unsigned lane, unsigned facts)
 {
     static const char *const meaning[LOOKS] = {
+        [WORKING] = "works on its own, no system call",
         [RUNNING] = "in a system call, running",
         [WAITING] = "waits, by choice",
         [BLOCKED] = "waits in submit",
     };
-    const char *between = LABEL + lane < LEGEND ? "\n      " : "  ";
+    const char *line = "\n      ",
+               *between = LABEL + lane < LEGEND ? line : "  ";
 
     fputs("main: ", stdout);
+    if (facts & FACT_WORK) {
+        print_look(WORKING, terminal_in_color());
+        printf(" %s%s", meaning[WORKING], line);
+    }
     for (enum look look = RUNNING; look <= BLOCKED; look++) {
         print_look(look, terminal_in_color());
         printf(" %s%s", meaning[look], look < BLOCKED ? between : "\n\n");
     }
+}
+
+/* 0 at the left, the whole time at the right. */
+static void print_ruler(const char *title, int64_t full, unsigned width)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "%.2f ms", ms(full));
+    printf("%-*s0%*s\n", LABEL, title, (int)width - 1, text);
+}
+
+static void print_main(const char *label, const struct timeline *timeline,
+                       int64_t full, unsigned width)
+{
+    enum look lane[WIDTH] = {NOTHING};
+
+    for (unsigned i = 0; i < timeline->calls; i++) {
+        const struct bar *call = &timeline->main[i];
+        fill(lane, width, call, full, look_of(call));
+    }
+    print_lane(label, lane, width);
 }
 
 void timeline_draw(const struct timeline *timeline,
@@ -319,30 +402,35 @@ void timeline_draw(const struct timeline *timeline,
     unsigned width = lane_width();
     int64_t full =
         timeline->total > scale->total ? timeline->total : scale->total;
-    enum look lane[WIDTH] = {NOTHING};
-    char text[32];
 
     if (full < 1)
         full = 1; /* A clock too coarse to see it. */
-
-    /* The ruler: 0 at the left, the whole time at the right. */
-    snprintf(text, sizeof(text), "%.2f ms", ms(full));
-    printf("%-*s0%*s\n", LABEL, timeline->title, (int)width - 1, text);
-
-    for (unsigned i = 0; i < timeline->calls; i++) {
-        const struct bar *call = &timeline->main[i];
-        fill(lane, width, call, full, look_of(call));
-    }
-    print_lane("main", lane, width);
-
+    print_ruler(timeline->title, full, width);
+    print_main("main", timeline, full, width);
     for (unsigned i = 0; i < timeline->blocks; i++) {
-        memset(lane, 0, sizeof(lane));
+        enum look lane[WIDTH] = {NOTHING};
+        char text[32];
+
         fill(lane, width, &timeline->block[i], full, BLOCK);
         snprintf(text, sizeof(text), "block %u", i);
         print_lane(text, lane, width);
     }
 
-    print_legend(width);
+    print_legend(width, timeline->facts);
+}
+
+void timeline_draw_main(struct timeline *const *timelines)
+{
+    unsigned width = lane_width();
+    int64_t full = 1;
+
+    for (unsigned i = 0; timelines[i]; i++)
+        if (timelines[i]->total > full)
+            full = timelines[i]->total;
+    print_ruler("", full, width);
+    for (unsigned i = 0; timelines[i]; i++)
+        print_main(timelines[i]->title, timelines[i], full, width);
+    print_legend(width, timelines[0]->facts);
 }
 
 void timeline_dots(const struct timeline *timeline, const char *label,
@@ -378,8 +466,12 @@ static int by_end(const void *a, const void *b)
     return by_time(&x->end, &y->end);
 }
 
+/* A ring knows it. Else the bars tell. */
 static unsigned most_in_flight(const struct timeline *timeline)
 {
+    if (timeline->ring.sq_head)
+        return timeline->in_flight;
+
     unsigned n = timeline->blocks, max = 0, ended = 0;
     int64_t *begin = calloc(n, sizeof(*begin));
     int64_t *end = calloc(n, sizeof(*end));
@@ -452,32 +544,71 @@ long timeline_slept(const struct timeline *timeline)
     return sleeps;
 }
 
-void timeline_facts(const struct timeline *timeline, uint32_t checksum)
+static void print_blocked(const struct timeline *timeline)
 {
-    int64_t blocked = timeline_waited(timeline), in_submit = 0;
+    int64_t in_submit = 0;
+
+    for (unsigned i = 0; i < timeline->calls; i++)
+        if (timeline->main[i].call == CALL_SUBMIT)
+            in_submit += waited_in(&timeline->main[i]);
+    printf("main thread blocked: %.0f%% (%.0f%% in submit)\n",
+           percent(timeline_waited(timeline), timeline->total),
+           percent(in_submit, timeline->total));
+}
+
+static void print_calls(const struct timeline *timeline)
+{
+    unsigned calls[OWN_WORK + 1] = {0};
+
+    for (unsigned i = 0; i < timeline->calls; i++)
+        calls[timeline->main[i].call]++;
+    printf("calls: %u to submit, %u to wait\n", calls[CALL_SUBMIT],
+           calls[CALL_WAIT]);
+}
+
+static void print_sleeps_in_submit(const struct timeline *timeline)
+{
     long sleeps = 0;
 
-    for (unsigned i = 0; i < timeline->calls; i++) {
-        const struct bar *call = &timeline->main[i];
-
-        if (call->call == CALL_SUBMIT) {
-            in_submit += waited_in(call);
-            sleeps += call->sleeps;
-        }
-    }
-    printf("most in flight: %u\n", most_in_flight(timeline));
-    printf("main thread blocked: %.0f%% (%.0f%% in submit)\n",
-           percent(blocked, timeline->total),
-           percent(in_submit, timeline->total));
+    for (unsigned i = 0; i < timeline->calls; i++)
+        if (timeline->main[i].call == CALL_SUBMIT)
+            sleeps += timeline->main[i].sleeps;
     printf("sleeps in submit: %ld\n", sleeps);
+}
+
+static void print_threads(const struct timeline *timeline)
+{
     if (timeline->threads)
         printf("threads: %u\n", timeline->threads);
     else
         puts("threads: unknown, /proc is not mounted");
-    printf("completed: %u in submit, %u asleep, %u at work, %u between\n",
-           timeline->came[IN_SUBMIT], timeline->came[ASLEEP],
-           timeline->came[AT_WORK], timeline->came[BETWEEN]);
-    print_order(timeline);
+}
+
+void timeline_facts(const struct timeline *timeline, uint32_t checksum)
+{
+    unsigned facts = timeline->facts;
+    const unsigned *came = timeline->came;
+
+    if (facts & FACT_WORK)
+        printf("work: %u pieces, %u with blocks in flight\n", timeline->work,
+               timeline->meanwhile);
+    if (facts & FACT_CALLS)
+        print_calls(timeline);
+    if (facts & FACT_SLEEPS)
+        printf("sleeps: %ld\n", timeline->sleeps);
+    if (facts & FACT_IN_FLIGHT)
+        printf("most in flight: %u\n", most_in_flight(timeline));
+    if (facts & FACT_BLOCKED)
+        print_blocked(timeline);
+    if (facts & FACT_SLEEPS_IN_SUBMIT)
+        print_sleeps_in_submit(timeline);
+    if (facts & FACT_THREADS)
+        print_threads(timeline);
+    if (facts & FACT_COMPLETED)
+        printf("completed: %u in submit, %u asleep, %u at work, %u between\n",
+               came[IN_SUBMIT], came[ASLEEP], came[AT_WORK], came[BETWEEN]);
+    if (facts & FACT_ORDER)
+        print_order(timeline);
     printf("total: %.2f ms\n", ms(timeline->total));
     printf("checksum: %08x\n", (unsigned)checksum);
 }

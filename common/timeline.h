@@ -13,6 +13,7 @@
 #ifndef TIMELINE_H
 #define TIMELINE_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -34,6 +35,25 @@ enum came {
     CAME       /**< How many these are. */
 };
 
+/**
+ * What timeline_facts() prints. Chapter 01 says what each means. The time of the
+ * pass and the checksum are always printed.
+ */
+enum fact {
+    FACT_WORK = 1 << 0,             /**< `work` */
+    FACT_CALLS = 1 << 1,            /**< `calls` */
+    FACT_SLEEPS = 1 << 2,           /**< `sleeps` */
+    FACT_IN_FLIGHT = 1 << 3,        /**< `most in flight` */
+    FACT_BLOCKED = 1 << 4,          /**< `main thread blocked` */
+    FACT_SLEEPS_IN_SUBMIT = 1 << 5, /**< `sleeps in submit` */
+    FACT_THREADS = 1 << 6,          /**< `threads` */
+    FACT_COMPLETED = 1 << 7,        /**< `completed` */
+    FACT_ORDER = 1 << 8,            /**< `completed in the order` */
+    /** What is printed where nobody says otherwise. */
+    FACTS = FACT_IN_FLIGHT | FACT_BLOCKED | FACT_SLEEPS_IN_SUBMIT |
+            FACT_THREADS | FACT_COMPLETED | FACT_ORDER
+};
+
 /** One bar in a lane. */
 struct bar {
     int64_t begin;  /**< Nanoseconds since the start. */
@@ -41,6 +61,13 @@ struct bar {
     enum call call; /**< In the main lane only. */
     long sleeps;    /**< In the main lane only: voluntary context switches. */
     unsigned past;  /**< In a block's lane only: `past` when it began. */
+};
+
+/** Where a ring has its counters, for timeline_watch(). */
+struct ring_counters {
+    const _Atomic unsigned *sq_head; /**< Entries that the kernel has taken. */
+    const _Atomic unsigned *cq_head; /**< Entries that the program has taken. */
+    const _Atomic unsigned *cq_tail; /**< Entries that the kernel has posted. */
 };
 
 /** The record of one pass over the blocks. */
@@ -54,19 +81,27 @@ struct timeline {
     unsigned calls;      /**< How many of them. */
     unsigned room;       /**< How many fit into `main`. */
     unsigned threads;    /**< Most threads seen by timeline_threads(). */
+    unsigned facts;      /**< FACT_ bits: what timeline_facts() prints. */
+    long sleeps;         /**< Voluntary context switches from start to stop. */
+    unsigned work;       /**< Pieces of own work. */
+    unsigned meanwhile;  /**< How many of them while blocks were in flight. */
     unsigned past;       /**< Submits and waits that have returned. */
     unsigned submitted;  /**< The block that was handed over last. */
     unsigned came[CAME]; /**< Blocks, by when their last completion came. */
     /** @name Only where timeline_watch() was called */
     /** @{ */
-    unsigned (*arrived)(const void *context); /**< As it was given. */
-    const void *context;                      /**< As it was given. */
+    struct ring_counters ring; /**< As it was given. */
     unsigned char *origin; /**< When each completion came, in their order. */
     unsigned origins;      /**< How many have come. */
     unsigned reaped;       /**< How many of them the program has taken. */
-    unsigned before;       /**< What `arrived` said at first. */
+    unsigned before;       /**< The CQ's tail at first. */
     unsigned origin_room;  /**< How many fit into `origin`. */
+    unsigned in_flight;    /**< Most requests in flight after a submit. */
     /** @} */
+    /** Called at each mark with what has happened, where somebody wants to see the
+     *  pass in slow motion; or NULL. */
+    void (*step)(void *context, const char *what, bool store);
+    void *step_context; /**< For `step`. */
 };
 
 /**
@@ -86,7 +121,8 @@ void timeline_start(struct timeline *timeline);
 /** The pass is over. */
 void timeline_stop(struct timeline *timeline);
 
-/** The request for this block is about to be handed over. */
+/** The request for this block is about to be handed over. After a short read, the
+ *  request for the rest of it: its bar began with the first. */
 void timeline_submitted(struct timeline *timeline, unsigned block);
 /**
  * The whole block is there. It counts as come when its completion came: in submit
@@ -101,20 +137,25 @@ void timeline_completed(struct timeline *timeline, unsigned block);
 void timeline_partly(struct timeline *timeline);
 
 /**
- * Let the timeline see completions come, at both ends of each mark.
+ * Let the timeline see completions come, and requests go, at both ends of each
+ * mark: it looks at the counters of the ring, and makes no system call. Each
+ * request is to give one completion, and those are to be taken in their order.
  *
- * @param arrived  Returns how many have come so far, and makes no system call: a
- *                 ring's tail. They are taken in that order. It may wrap.
- * @param context  For `arrived`.
+ * @param ring  Where the counters are, as long as the pass lasts.
  */
-void timeline_watch(struct timeline *timeline,
-                    unsigned (*arrived)(const void *context),
-                    const void *context);
+void timeline_watch(struct timeline *timeline, struct ring_counters ring);
 
 /** The main thread is about to make a system call, or to work. */
 void timeline_call(struct timeline *timeline, enum call call);
 /** That call has returned, or the work is done. Leaves errno as it is. */
 void timeline_return(struct timeline *timeline);
+
+/** A piece of own work is done. Makes no system call. */
+void timeline_worked(struct timeline *timeline);
+
+/** The program has stored a counter of its ring, `which`: "SQ tail". Nothing is
+ *  recorded; it is a moment to look at, for `step`. */
+void timeline_stored(struct timeline *timeline, const char *which);
 
 /** The clock of all times here: CLOCK_MONOTONIC, in nanoseconds. It is the same
  * in every thread and process, so that another one can time a block as well. */
@@ -146,6 +187,14 @@ void timeline_draw(const struct timeline *timeline,
                    const struct timeline *scale);
 
 /**
+ * Draw the main lanes alone, one for each pass and all to one scale, as
+ * timeline_draw() does. For passes whose blocks have no story to tell.
+ *
+ * @param timelines  The passes, NULL behind the last.
+ */
+void timeline_draw_main(struct timeline *const *timelines);
+
+/**
  * Print one more lane, to be drawn right above timeline_draw() of the same pass:
  * a dot wherever a call of this kind has returned.
  */
@@ -153,7 +202,7 @@ void timeline_dots(const struct timeline *timeline, const char *label,
                    enum call call);
 
 /**
- * Print the facts, `name: value` a line.
+ * Print those facts that `facts` names, `name: value` a line.
  *
  * @param timeline  A pass that has stopped.
  * @param checksum  blocks_checksum() of what it read.

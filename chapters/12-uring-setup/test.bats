@@ -3,6 +3,8 @@
 
 setup() {
     load ../../common/test/helpers
+    load ../../common/test/rings
+    load ../../common/test/orders
     need_uring
 }
 
@@ -32,22 +34,115 @@ value() {
     done
 }
 
+# rows: the table of counters on stdin, blanks squeezed.
+rows() { sed -nE '/^ +SQ head/,$s/ {2,}/ /gp'; }
+
 @test "one NOP moves each counter by one, in order" {
     for maps in 1 2; do
         run -0 "$BIN/12-uring-setup" --maps $maps
-        run -0 sed -nE '/^one NOP/,/^$/s/ {2,}/ /gp' <<<"$output"
-        assert_line --index 1 'before 0 0 0 0'
-        assert_line --index 2 'SQE filled, SQ tail stored 0 1 0 0'
-        assert_line --index 3 'io_uring_enter() returned 1 1 0 1'
-        assert_line --index 4 'CQE read, CQ head stored 1 1 1 1'
+        run -0 rows <<<"$output"
+        assert_line --index 1 'The ring is new 0 0 0 0'
+        assert_line --index 2 'We filled an SQE 0 0 0 0'
+        assert_line --index 3 'We stored the SQ tail 0 1 0 0'
+        assert_line --index 4 'io_uring_enter() has returned 1 1 0 1'
+        assert_line --index 5 'We read the CQE 1 1 0 1'
+        assert_line --index 6 'We stored the CQ head 1 1 1 1'
     done
+}
+
+# Rings of two and three entries wrap early.
+@test "as many NOPs as one likes: each brings its own user_data, whatever the size" {
+    for entries in 1 2 3 5 8; do
+        run -0 "$BIN/12-uring-setup" --entries $entries --nops 20
+        assert_equal "$(grep '^the CQE' <<<"$output")" \
+            "$(printf 'the CQE: user_data %d, res 0\n' {1000..1019})"
+        run -0 rows <<<"$output"
+        assert_line 'We stored the CQ head 20 20 20 20'
+    done
+}
+
+# A second NOP in the ring, by another hand, just before the call: the counters that
+# are printed are those of the ring.
+@test "the counters are the ring's, and no constants" {
+    with_rings RINGS_TWICE=1 "$BIN/12-uring-setup"
+    assert_success
+    run -0 rows <<<"$output"
+    assert_line --index 3 'We stored the SQ tail 0 1 0 0'
+    assert_line --index 4 --regexp '^io_uring_enter\(\) has returned [12] 2 0 [12]$'
+}
+
+@test "two windows are one memory" {
+    run -0 "$BIN/12-uring-setup" --maps 2 --nops 3
+    assert_line 'the SQ tail, through the window of the CQ: 3'
     run -0 "$BIN/12-uring-setup"
-    assert_line 'the CQE: user_data 0xC1C1E, res 0'
+    refute_output --partial window
+}
+
+@test "more than 32768 entries: the kernel's EINVAL, and nothing is shown" {
+    run -1 --separate-stderr "$BIN/12-uring-setup" --entries 32769
+    assert_equal "$stderr" \
+        '12-uring-setup: setting up a ring of 32769 entries: Invalid argument'
+    assert_equal "$output" ''
+}
+
+@test "the drawing: each field at its offset, once, and who writes it" {
+    run -0 "$BIN/12-uring-setup"
+    run -0 perl -ne 'print "$1: $2\n" if /^ *\d+ \| (.*?)  .*  (we write|kernel|fixed) *\|/' \
+        <<<"$output"
+    for ours in 'SQ tail' 'CQ head' 'CQ flags' 'SQ array of indices' SQEs; do
+        assert_line "$ours: we write"
+    done
+    for kernels in 'SQ head' 'CQ tail' 'SQ flags' 'SQ dropped' 'CQ overflow' \
+        'CQ array of CQEs'; do
+        assert_line "$kernels: kernel"
+    done
+    assert_equal "$(sort <<<"$output" | uniq -d)" ''
+}
+
+@test "--step: what we did, and which counter moved" {
+    run -0 "$BIN/12-uring-setup" --step --entries 2 --nops 3
+    run -0 perl -0777 -ne '
+        print "$1: ", join(" ", "$2 $3" =~ /((?:SQ|CQ) \w+ from \d+ to \d+)/g), "\n"
+            while /^Step \d+, doing nothing: (.*)\.\n(?:.*\n)*?We moved (.*)\.\nThe kernel moved (.*)\./mg' \
+        <<<"$output"
+    assert_line --index 0 'The ring is new: '
+    assert_line --index 1 'We filled an SQE: '
+    assert_line --index 2 'We stored the SQ tail: SQ tail from 0 to 1'
+    assert_line --index 3 \
+        'io_uring_enter() has returned: SQ head from 0 to 1 CQ tail from 0 to 1'
+    assert_line --index 4 'We read the CQE: '
+    assert_line --index 5 'We stored the CQ head: CQ head from 0 to 1'
+    assert_line --index 15 'We stored the CQ head: CQ head from 2 to 3'
+    run -2 --separate-stderr "$BIN/12-uring-setup" --step --entries 9
+    assert_equal "$output" ''
+}
+
+@test "--step: a slot is filled before the tail is stored, read before the head is" {
+    run -0 "$BIN/12-uring-setup" --step --nops 2
+    run -0 perl -ne '
+        BEGIN { $/ = "\f" }
+        my ($sq, $cq) = /^(SQ .*?)^(CQ .*)/ms;
+        print "filled $1\n" if /We filled an SQE/ && $sq =~ /(user_data 1001: nop)/;
+        print "read $1\n" if /We read the CQE/ && $cq =~ /\[(user_data \d+: res 0)\]/' \
+        <<<"$output"
+    assert_output - <<'END'
+read user_data 1000: res 0
+filled user_data 1001: nop
+read user_data 1001: res 0
+END
+}
+
+@test "arm64: the kernel's counters are loaded with acquire, ours stored with release" {
+    need_arm64_objects "$ROOT/chapters/12-uring-setup/uring-setup.c"
+    assert_equal "fill: ${orders[fill]}" 'fill: stlr'
+    assert_equal "completed: ${orders[completed]}" 'completed: ldar'
+    assert_equal "submit_and_wait: ${orders[submit_and_wait]}" 'submit_and_wait: ldar'
+    assert_equal "reap: ${orders[reap]}" 'reap: stlr'
 }
 
 @test "strace: two mmaps or three, as asked; all unmapped, the ring closed" {
     need_strace
-    "$BIN/12-uring-setup" | grep -q '^IORING_FEAT_SINGLE_MMAP: yes$' ||
+    "$BIN/12-uring-setup" | grep -q '^both rings, one mmap' ||
         skip 'this kernel (before 5.4) has no IORING_FEAT_SINGLE_MMAP'
     for maps in 1 2; do
         strace_calls io_uring_setup,io_uring_enter,mmap,munmap,close \
@@ -68,11 +163,11 @@ value() {
     done
 }
 
-@test "enter is made again after EINTR, whether the entry was taken or not" {
+@test "enter is made again after EINTR" {
     need_strace
     run -0 --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:error=EINTR:when=2..3 "$BIN/12-uring-setup"
-    assert_line 'the CQE: user_data 0xC1C1E, res 0'
+    assert_line 'the CQE: user_data 1000, res 0'
 }
 
 @test "refused: it says why and what to do" {

@@ -1,9 +1,11 @@
 #!/usr/bin/env bats
-# 13 · Reading through a ring: submit hands over and returns.
+# 13 · Reading through a ring: submit hands over and returns, completions come while
+# the thread works, and it sleeps only when there is nothing else to do.
 
 setup() {
     load ../../common/test/helpers
     load ../../common/test/rings
+    load ../../common/test/orders
     needs 13-uring-read
     FILE=$(make_file $((4 << 20)))
 }
@@ -11,38 +13,66 @@ setup() {
 # The first io_uring_enter() of a run hands over nothing: it only finds out whether
 # the call may be made.
 
-# submitted: how many entries the kernel took, in all calls of the log.
-submitted() {
-    calls io_uring_enter |
-        awk '{ split($0, a, ", "); if (a[2] > 0) n += $NF } END { print n }'
-}
-
-@test "the same bytes as 01, all eight in flight at once, one thread" {
-    run -0 --separate-stderr "$BIN/13-uring-read" "$FILE"
-    assert_equal "$(fact checksum)" "$(checksum_of_01)"
-    assert_equal "$(fact 'most in flight')" 8
-    order=$(fact 'completed in the order' | tr ' ' '\n' | sort -n | paste -sd ' ')
-    assert_equal "$order" '0 1 2 3 4 5 6 7'
+# uring_read [OPTION]...: run the program on $FILE. It must succeed, and say nothing on
+# stderr.
+uring_read() {
+    run --separate-stderr "$BIN/13-uring-read" "$@" "$FILE"
     assert_equal "$stderr" ''
+    assert_success
 }
 
-# The climax. A busy machine may stop the thread in the middle of its submit,
-# for so long that the disk is done before it goes on. So: never eight of eight
-# for 08, and once in twenty runs is enough for 13.
-@test "cold, submit returns with fewer than eight complete, where 08 has eight" {
+# Blocks of 1 MiB from a cold file: a disk has some work with these, and a processor
+# that copies them, too.
+big_blocks() {
     need_cold
-    need_aio
-    for _ in {1..20}; do
-        run -0 "$BIN/08-io-submit" "$FILE"
-        assert_equal "$(in_submit)" '8 of 8'
-        run -0 "$BIN/13-uring-read" "$FILE"
-        assert_line --index 0 --partial ', cold: 0 of '
-        early=$(in_submit)
-        if ((${early% of 8} < 8)) && [[ $(fact 'sleeps in submit') == 0 ]]; then
-            return 0
-        fi
+    FILE=$(make_file $((16 << 20)) big)
+}
+
+# checksums [OPTION]...: is that of each pass 01's?
+checksums() {
+    local right
+    right=$(checksum_of_01 "$@")
+    assert_equal "$(fact checksum 1)" "$right"
+    assert_equal "$(fact checksum 2)" "$right"
+}
+
+# came WHERE PASS: how many blocks came "in submit", "asleep", "at work", "between".
+came() {
+    [[ ", $(fact completed "$2")" =~ ,\ ([0-9]+)\ $1 ]]
+    echo "${BASH_REMATCH[1]}"
+}
+
+# add_up BLOCKS: do these four, in both passes?
+add_up() {
+    local pass
+    for pass in 1 2; do
+        assert_equal $(($(came 'in submit' $pass) + $(came asleep $pass) +
+            $(came 'at work' $pass) + $(came between $pass))) "$1"
     done
-    fail "$output"
+}
+
+# --- What both passes do ----------------------------------------------------------
+
+@test "both passes: the bytes of 01, eight in flight at once, one thread, one submit" {
+    uring_read
+    checksums
+    add_up 8
+    for pass in 1 2; do
+        assert_equal "$(fact 'most in flight' $pass)" 8
+        assert_equal "$(fact threads $pass)" 1
+        assert_equal "$(fact 'sleeps in submit' $pass)" 0
+        assert_regex "$(fact calls $pass)" '^1 to submit, '
+        order=$(fact 'completed in the order' $pass | tr ' ' '\n' | sort -n | xargs)
+        assert_equal "$order" '0 1 2 3 4 5 6 7'
+    done
+}
+
+@test "both passes do all of their own work, whatever the reads do" {
+    for pieces in 0 1 400 3000; do
+        uring_read --work $pieces
+        assert_equal "$(fact work)" "$pieces pieces, 0 with blocks in flight"
+        assert_regex "$(fact work 2)" "^$pieces pieces, [0-9]+ with blocks"
+    done
 }
 
 @test "strace: one enter submits all eight; nobody else reads the file" {
@@ -53,17 +83,134 @@ submitted() {
     run -0 calls io_uring_enter
     assert_line --index 0 --regexp 'io_uring]>, 0, 0, 0, NULL, 0\) = 0$'
     assert_line --index 1 --regexp 'io_uring]>, 8, 0, 0, NULL, 0\) = 8$'
+    # Before, the job has read the blocks once, for the sake of its memory.
+    sed -i '0,/io_uring_enter.*, 8, /d' "$STRACE_LOG"
+    assert_equal "$(count_calls io_uring_enter ', 8, ')" 1
     for call in pread64 read readv io_submit; do
         assert_equal "$(count_calls $call "<$FILE>")" 0
     done
 }
 
-@test "more blocks than slots: right with a ring of 1, 2 and 4" {
+# A busy machine may stop the thread in its submit until the disk is done: 4 of 20
+# with four others at work. A submit that waits has all eight there in all of 20.
+@test "cold, submit returns with fewer than eight complete, where 08 has eight" {
+    need_cold
+    need_aio
+    for _ in {1..10}; do
+        run -0 "$BIN/08-io-submit" "$FILE"
+        assert_equal "$(in_submit)" '8 of 8'
+        uring_read
+        assert_line --index 0 --partial ', cold: 0 of '
+        (($(came 'in submit' 1) == 8)) || return 0
+    done
+    fail "$output"
+}
+
+@test "what is in the cache comes in submit, and before the rest: no order is kept" {
+    need_cold
+    for warm in 1 3 8; do
+        uring_read --warm $warm
+        checksums
+        for pass in 1 2; do
+            assert [ "$(came 'in submit' $pass)" -ge $warm ]
+            assert_regex "$(fact 'completed in the order' $pass)" \
+                "^$(seq -s ' ' $((8 - warm)) 7)"
+        done
+    done
+    assert_equal "$(fact sleeps)" 0
+    assert_equal "$(fact completed)" '8 in submit, 0 asleep, 0 at work, 0 between'
+}
+
+# --- In turn, and together --------------------------------------------------------
+
+# Each of these looks for one run of several. On a machine with four others at work,
+# 16 of 20 runs had completions asleep, 19 of 20 at work, and 19 of 20 slept when the
+# work was done. A program that does the contrary never has one.
+@test "cold, in turn: the completions come asleep" {
+    big_blocks
+    for _ in {1..10}; do
+        uring_read -s 1M
+        assert_equal "$(came 'at work' 1)" 0
+        (($(came asleep 1) == 0 || $(fact sleeps) == 0)) || return 0
+    done
+    fail "$output"
+}
+
+@test "cold, together: they come at work, and the thread never sleeps or waits" {
+    big_blocks
+    for _ in {1..10}; do
+        uring_read -s 1M --work 50000
+        assert_equal "$(fact sleeps 2)" 0
+        assert_equal "$(fact calls 2)" '1 to submit, 0 to wait'
+        assert_equal "$(came asleep 2)" 0
+        (($(came 'at work' 2) == 0)) || break
+    done
+    assert [ "$(came 'at work' 2)" -gt 0 ]
+    [[ $(fact work 2) =~ ^50000\ pieces,\ ([0-9]+)\ with ]]
+    assert [ "${BASH_REMATCH[1]}" -gt 0 ]
+}
+
+# getrusage() belongs to the timeline, after the submit and at the end.
+@test "strace: together makes one call of enter, and none until its work is done" {
+    need_strace
+    big_blocks
+    strace_calls all "$BIN/13-uring-read" -s 1M --work 50000 "$FILE"
+    assert_success
+    run -0 perl -ne '
+        $n++ if / 8, 0, 0, NULL, 0\)/;
+        last if $n == 2 && m{/proc/self/task};
+        print "$1\n" if $n == 2 && /^\d+ +(\w+)\(/ && $calls++ < 9;' "$STRACE_LOG"
+    assert_output "$(printf '%s\n' io_uring_enter getrusage getrusage)"
+}
+
+@test "cold, together: the work is done, the blocks are not there: it sleeps" {
+    big_blocks
+    for _ in {1..5}; do
+        uring_read -s 1M --work 5
+        [[ $(fact work 2) == '5 pieces, 5 with blocks in flight' ]] || continue
+        [[ $(fact calls 2) == '1 to submit, 0 to wait' ]] ||
+            (($(fact sleeps 2) == 0)) || return 0
+    done
+    fail "$output"
+}
+
+# --- The two limits of fill() -----------------------------------------------------
+
+@test "more blocks than slots: right with a ring of 1, 2 and 4, in both passes" {
     for entries in 1 2 4; do
-        run -0 "$BIN/13-uring-read" --entries $entries -n 20 "$FILE"
-        assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
+        run -0 timeout 60 "$BIN/13-uring-read" --entries $entries -n 20 "$FILE"
+        checksums -n 20
+        add_up 20
         # Never more in flight than the completion queue can hold.
-        assert [ "$(fact 'most in flight')" -le $((2 * entries)) ]
+        for pass in 1 2; do
+            assert [ "$(fact 'most in flight' $pass)" -le $((2 * entries)) ]
+        done
+    done
+}
+
+@test "cold, twice the slots are in flight: as many as the CQ can hold" {
+    big_blocks
+    for entries in 1 2 4; do
+        uring_read --entries $entries -n 16 -s 1M
+        for pass in 1 2; do
+            assert_equal "$(fact 'most in flight' $pass)" $((2 * entries))
+        done
+    done
+}
+
+# bars PASS: the main lane of that pass, from the trace, a word for each bar.
+bars() {
+    perl -ne 'BEGIN { $pass = shift }
+        print "$1 " if /"name":"(own|running|waits)[^"]*","pid":$pass,"tid":0,"ts"/' \
+        "$1" "$BATS_TEST_TMPDIR/trace"
+}
+
+@test "cold, together: all that the rings have room for is handed over before it works" {
+    big_blocks
+    for entries in 1 2 4; do
+        uring_read --entries $entries -n 16 -s 1M --trace "$BATS_TEST_TMPDIR/trace"
+        assert_regex "$(bars 1)" '^(running ){2,}waits '
+        assert_regex "$(bars 2)" '^(running ){2,}own '
     done
 }
 
@@ -72,47 +219,90 @@ submitted() {
     hands_over_first 13-uring-read
 }
 
+# --- Short, interrupted, refused --------------------------------------------------
+
+# submitted: how many entries the kernel took, in all calls of the log.
+submitted() {
+    calls io_uring_enter |
+        awk '{ split($0, a, ", "); if (a[2] > 0) n += $NF } END { print n }'
+}
+
 @test "short reads are finished, with slots to spare and without" {
     need_strace
     for entries in 1 2 8 16; do
-        strace_short io_uring_enter "$BIN/13-uring-read" --entries $entries \
-            "$FILE"
+        strace_short io_uring_enter timeout 60 "$BIN/13-uring-read" \
+            --entries $entries "$FILE"
         assert_success
-        # Each block goes twice: all but its last page, then that.
-        assert_equal "$(submitted)" 16
-        assert_regex "$(in_submit)" '^[0-8] of 8$'
-        assert_equal "$(fact checksum)" "$(checksum_of_01)"
+        checksums
+        add_up 8
+        # Each block goes twice: all but its last page, then that. Two passes.
+        assert_equal "$(submitted)" 32
     done
 }
 
-# fail_enter ERROR WHEN: twenty blocks through two slots, and that call fails.
-fail_enter() {
-    run --separate-stderr strace -o /dev/null -e signal=none \
-        -e inject=io_uring_enter:error="$1":when="$2" \
-        "$BIN/13-uring-read" --entries 2 "${@:3}"
+@test "a read that a signal has cut short is made again" {
+    for nth in 1 3 8 9; do
+        with_rings RINGS_RES="$nth -4" "$BIN/13-uring-read" "$FILE"
+        assert_success
+        checksums
+        add_up 8
+    done
 }
 
+@test "a read that fails: where in the file, and why" {
+    with_rings RINGS_RES='2 -5' "$BIN/13-uring-read" "$FILE"
+    assert_equal "$status" 1
+    assert_regex "$stderr" "^13-uring-read: reading $(as_regex "$FILE") at byte \
+[0-9]+: Input/output error\$"
+    with_rings RINGS_BREAK=22 "$BIN/13-uring-read" "$FILE"
+    assert_equal "$status" 1
+    assert_regex "$stderr" "at byte 0: Bad file descriptor\$"
+}
+
+@test "the file is cut shorter under way: an error, not a wait for ever" {
+    with_rings RINGS_RES='2 0' "$BIN/13-uring-read" "$FILE"
+    assert_equal "$status" 1
+    assert_regex "$stderr" 'at byte [0-9]+: the file ends sooner than its size said$'
+}
+
+# fail_enter ERROR WHEN: blocks through two slots, and that call fails. What the call was
+# is added to the file "failed".
+fail_enter() {
+    run --separate-stderr timeout 60 strace -o "$BATS_TEST_TMPDIR/enter" \
+        -e signal=none -e trace=io_uring_enter \
+        -e inject=io_uring_enter:error="$1":when="$2" \
+        "$BIN/13-uring-read" --entries 2 -s 1M "$FILE"
+    sed -nE '/INJECTED/s/^[^,]*, ([0-9]+), ([01]), .*/\1 \2/p' "$BATS_TEST_TMPDIR/enter" \
+        >>"$BATS_TEST_TMPDIR/failed"
+}
+
+# The first two calls submit two blocks each, and the third waits for one.
 @test "enter is made again after EINTR, be it a submit or a wait" {
     need_strace
-    for when in 2 3 4 5; do
-        fail_enter EINTR "$when" -n 20 "$FILE"
+    big_blocks
+    right=$(checksum_of_01 -s 1M)
+    for when in {2..6}; do
+        fail_enter EINTR "$when"
+        assert_equal "$stderr" ''
         assert_success
-        assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
+        assert_equal "$(fact checksum 1) $(fact checksum 2)" "$right $right"
     done
+    run -0 cat "$BATS_TEST_TMPDIR/failed"
+    assert_line '2 0'
+    assert_line '0 1'
 }
 
 # Which calls find reads in flight depends on the disk. Those that do go on; the
 # others say so. One of the first kind must turn up, or the test proves nothing:
-# with blocks of 1 MiB five of seven do, quiet or busy.
+# five of seven do, quiet or busy.
 @test "EAGAIN and EBUSY pass while reads are in flight, else they are errors" {
     need_strace
-    need_cold
-    big=$(make_file $((8 << 20)))
-    right=$(FILE=$big checksum_of_01 -s 1M)
+    big_blocks
+    right=$(checksum_of_01 -s 1M)
     for error in EAGAIN EBUSY; do
         passed=0
         for when in {3..9}; do
-            fail_enter $error "$when" -s 1M "$big"
+            fail_enter $error "$when"
             if [[ $status == 0 ]]; then
                 assert_equal "$(fact checksum)" "$right"
                 ((++passed))
@@ -128,8 +318,101 @@ fail_enter() {
 
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
     need_strace
-    run -1 --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
+    run --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:error=EAGAIN "$BIN/13-uring-read" "$FILE"
     assert_equal "$stderr" "13-uring-read: submitting 8 reads: Resource\
  temporarily unavailable"
+    assert_equal "$status" 1
+}
+
+# --- Orders of memory -------------------------------------------------------------
+
+@test "arm64: the kernel's counters are loaded with acquire, ours stored with release" {
+    need_arm64_objects "$ROOT/chapters/13-uring-read/uring-read.c"
+    for function in to_submit to_reap in_flight; do
+        assert_equal "$function: ${orders[$function]}" "$function: ldar"
+    done
+    for function in fill reap; do
+        assert_equal "$function: ${orders[$function]}" "$function: stlr"
+    done
+}
+
+# --- The other views --------------------------------------------------------------
+
+@test "--lanes: both passes to one scale, a lane for each block, own work marked" {
+    uring_read --lanes --trace "$BATS_TEST_TMPDIR/trace"
+    for block in {0..7}; do
+        assert_equal "$(grep -c "^block $block  " <<<"$output")" 2
+    done
+    assert_equal "$(grep -c '^main  .*▚' <<<"$output")" 2
+    assert_equal "$(grep -E '^(in turn|together) +0 ' <<<"$output" |
+        sed 's/.* \([0-9.]* ms\)$/\1/' | sort -u | wc -l)" 1
+    grep -q '"own work"' "$BATS_TEST_TMPDIR/trace"
+}
+
+# frames: what --step has shown on stdin, a line each: the event, and what has moved.
+frames() {
+    perl -ne '
+        BEGIN { $/ = "\f" }
+        next unless /^Step \d+, ([\w ]+): (.*)\.$/m;
+        my ($pass, $event) = ($1, $2);
+        my @moved = /(?:We|The kernel) moved (.*)\.$/gm;
+        print "$pass: $event: ", join("; ", grep { !/^no / } @moved), "\n";
+    '
+}
+
+@test "--step: what we did, and which counter moved, for eight blocks in four slots" {
+    uring_read --step --entries 4
+    assert_line "in turn: checksum: $(checksum_of_01)"
+    assert_line "together: checksum: $(checksum_of_01)"
+    run -0 frames <<<"$output"
+    assert_line --index 0 'in turn: We filled an SQE: read block 0: '
+    assert_line --index 3 'in turn: We filled an SQE: read block 3: '
+    assert_line --index 4 'in turn: We stored the SQ tail: the SQ tail from 0 to 4'
+    assert_line --index 5 --regexp \
+        '^in turn: The submit has returned: the SQ head from 0 to 4'
+    # Tails and heads that wrap go on, and the slot is the counter and the mask.
+    assert_line 'together: We stored the SQ tail: the SQ tail from 8 to 12'
+    assert_equal "$(grep -c 'We read a CQE' <<<"$output")" 16
+    assert_regex "$output" 'We stored the CQ head: the CQ head from [0-9]+ to 16'
+}
+
+@test "--step: slots, brackets and counters agree in every frame, 80 columns by 22" {
+    for entries in 1 2 4 8; do
+        uring_read --step --entries $entries -n 11
+        run -0 perl -e '
+            local $/ = "\f";
+            my $frames = 0;
+            while (<STDIN>) {
+                next unless /^Step/m;
+                s/\f|\A\s+//g;
+                s/\n(?:in turn|together): checksum.*//s;
+                $frames++;
+                # A CQE is read before its slot is given back.
+                print "$_" if /We read a CQE: block (\d+) / && !/\[user_data $1: res/;
+                print "lines: $_" if split(/\n/) > 22 || grep { length > 80 } split(/\n/);
+                while (/^(SQ|CQ)  head (\d+) & (\d+) = slot (\d+), tail (\d+) & \d+ = slot (\d+): (\d+) .*\n((?:.*\d+.*\n)+)/gm) {
+                    my ($q, $slots) = ($1, $8);
+                    my ($head, $mask, $h, $tail, $t, $n) = map { $_ + 0 } $2, $3, $4, $5, $6, $7;
+                    my $full = () = $slots =~ /\[/g;
+                    print "$q: $_" if $h != ($head & $mask) || $t != ($tail & $mask)
+                        || $n != $tail - $head || $full != $n || $n > $mask + 1;
+                    for my $i ($head .. $tail - 1) {
+                        my $slot = $i & $mask;
+                        print "$q $slot: $_" unless $slots =~ /(^| )\s*$slot \[/m;
+                    }
+                }
+            }
+            print "$frames frames\n"' <<<"$output"
+        assert_output --regexp '^[0-9]+ frames$'
+    done
+    run -2 "$BIN/13-uring-read" --step --entries 16 "$FILE"
+}
+
+@test "--step on a terminal: Enter shows the next frame, q the rest" {
+    command -v script >/dev/null || skip 'script is not installed'
+    run -0 script -qec "stty rows 24 cols 80; '$BIN/13-uring-read' --step '$FILE'" \
+        /dev/null <<<$'\n\nq\n'
+    assert_equal "$(grep -c 'Enter: the next step' <<<"$output")" 3
+    assert_output --partial 'in turn: checksum: '
 }

@@ -1,13 +1,14 @@
 /*
  * 13 · Reading through a ring
  *
- * Reads the eight blocks through io_uring, by hand: eight entries filled, one
- * store to the tail, one io_uring_enter(2), and the results picked up from
- * shared memory in whatever order they come.
+ * The program has two things to do: read eight blocks, and compute 400 checksums
+ * of its own. It does both twice. "in turn": it sleeps until the blocks are
+ * there, then it computes. "together": it hands the reads to the kernel, and
+ * computes while the disk works.
  *
- * Watch for: the main thread is out of submit almost at once, and not all eight
- * blocks were "completed in submit". It is the same file as in chapter 08,
- * cold and without O_DIRECT, where io_submit(2) had done all eight itself.
+ * Watch for: where the completions come. "in turn" has them "asleep". "together"
+ * has them "at work": the thread makes no system call after its submit, and the
+ * results turn up in its memory all the same.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/13-uring-read/uring-read.c common/?*.c -lz \
@@ -21,113 +22,268 @@
 
 #include <err.h>
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
+
+static unsigned pieces = 400;
 
 static const struct program program = {
     .name = "13-uring-read",
-    .does = "Reads blocks of a file through an io_uring set up by hand.",
+    .does =
+        "Reads blocks through an io_uring set up by hand, and works meanwhile.",
     .ready = ready_uring_read,
-    .options = job_ring_options, /* --entries */
+    .main_lanes = true,
+    .facts = FACT_WORK | FACT_CALLS | FACT_SLEEPS | FACT_SLEEPS_IN_SUBMIT |
+             FACT_IN_FLIGHT | FACT_THREADS | FACT_COMPLETED | FACT_ORDER,
+    .options =
+        (const struct program_option[]){
+            OPTION_NUMBER("work",
+                          "pieces of own work, a checksum of 4 KiB each",
+                          &pieces, 0, 1000000),
+            JOB_ENTRIES, JOB_WARM, JOB_LANES, JOB_STEP, OPTION_END},
 };
 
-/* One block's way through the ring. */
-struct request {
-    size_t done;    /* Bytes read so far. */
-    bool in_flight; /* In the ring, or in the kernel. */
-};
-
+/* One pass over the blocks. */
 struct reader {
+    struct ring *ring; /* Set up and mapped as in chapter 12. */
+    bool together;     /* Work while the reads are in flight? */
     const struct blocks *blocks;
     struct timeline *timeline;
-    struct ring *ring; /* Set up and mapped as in chapter 12. */
-    struct request requests[MAX_BLOCKS]; /* One for each block. */
-    unsigned in_flight, finished;
+
+    /* How far each block has come. A block *wants* bytes when it is neither
+       full nor asked for. */
+    struct request {
+        size_t done; /* Bytes read so far. */
+        bool asked; /* An SQE asks for the rest, and its CQE is not read yet. */
+    } request[MAX_BLOCKS];
+    unsigned full; /* How many blocks are. */
+    unsigned work; /* How many pieces are left to do. */
 };
 
-/* --- The submission queue: we are the producer --------------------------- */
+static unsigned fill(struct reader *r);
+static unsigned submit(struct reader *r);
+static unsigned reap(struct reader *r);
+static void work(struct reader *r);
+static void sleep_until_completion(struct reader *r);
 
-/* Entries that we have published and the kernel has not taken: chapter 11. */
-static unsigned unsubmitted(const struct ring *ring)
+/* The lesson is this loop. fill(), submit() and reap() say how much they moved.
+
+   As long as something moves, go round again: the disk could have the next
+   request already. When nothing moves, there is nothing for this thread to do
+   about the reads, and it may turn to its work. When there is no work left, it
+   sleeps. A program that did not sleep then would only heat the processor. */
+static void read_all(const struct blocks *blocks, struct timeline *timeline,
+                     void *context)
+{
+    struct reader *r = context;
+
+    r->blocks = blocks;
+    r->timeline = timeline;
+    r->work = pieces;
+    while (r->full < blocks->count) {
+        unsigned moved = fill(r); /* Blocks that want bytes: into the SQ. */
+        moved += submit(r);       /* The SQ: to the kernel. */
+        moved += reap(r);         /* The CQ: back to the blocks. */
+        if (moved > 0)
+            continue;
+        if (r->together && r->work > 0)
+            work(r);
+        else
+            sleep_until_completion(r);
+    }
+    if (r->work > 0)
+        work(r); /* All of it, or what is left. */
+}
+
+/* --- What the counters know ---------------------------------------------- */
+
+/* Each queue has a head and a tail. They count, from 0, and never go back. We
+   write the SQ's tail and the CQ's head, the kernel writes the other two. The
+   difference of two counters says how many requests are on that stretch of the
+   way. So this program counts no requests itself, and after a signal or an
+   error there is no count to mend.
+
+   Acquire, when we load a counter that the kernel writes: what the kernel stored
+   before it moved the counter, we see after we have loaded it. Chapter 11. */
+
+/* We have published them, and the kernel has not taken them. */
+static unsigned to_submit(const struct ring *ring)
 {
     return atomic_load_explicit(ring->sq_tail, memory_order_relaxed) -
            atomic_load_explicit(ring->sq_head, memory_order_acquire);
 }
 
-/* Fill entries for the blocks that want bytes, while there is room, then make
-   them all visible with one store to the tail. Returns how many. */
+/* The kernel has completed them, and we have not read their CQEs. This looks
+   into memory. It is no system call. */
+static unsigned to_reap(const struct ring *ring)
+{
+    return atomic_load_explicit(ring->cq_tail, memory_order_acquire) -
+           atomic_load_explicit(ring->cq_head, memory_order_relaxed);
+}
+
+/* The kernel has taken them, and we have not read their CQEs. That is true of
+   requests that give one CQE each, as reads do. */
+static unsigned in_flight(const struct ring *ring)
+{
+    return atomic_load_explicit(ring->sq_head, memory_order_acquire) -
+           atomic_load_explicit(ring->cq_head, memory_order_relaxed);
+}
+
+/* --- Fill: we produce SQEs ------------------------------------------------ */
+
+/* How many SQEs may we fill? Two queues set a limit.
+
+   The SQ has so many slots. An entry that the kernel has not taken is still in
+   its slot. Whoever overwrites it loses a read.
+
+   The CQ must have a slot for each answer. If it has none, the kernel keeps the
+   CQE until we enter it again (since 5.5). But a thread that works does not
+   enter. */
+static unsigned room(const struct ring *ring)
+{
+    unsigned sq = ring->sq_entries, cq = ring->cq_entries - in_flight(ring);
+
+    return (sq < cq ? sq : cq) - to_submit(ring);
+}
+
 static unsigned fill(struct reader *r)
 {
     struct ring *ring = r->ring;
     unsigned tail = atomic_load_explicit(ring->sq_tail, memory_order_relaxed);
-    unsigned room = ring->sq_entries - unsubmitted(ring), filled = 0;
+    unsigned most = room(ring), filled = 0;
 
-    for (unsigned i = 0; i < r->blocks->count && filled < room; i++) {
+    for (unsigned i = 0; i < r->blocks->count && filled < most; i++) {
         const struct block *block = &r->blocks->block[i];
-        struct request *request = &r->requests[i];
+        struct request *request = &r->request[i];
 
-        if (request->in_flight || request->done == block->length)
+        if (request->asked || request->done == block->length)
             continue;
-        /* No more in flight than the completion queue can hold. The kernel
-           keeps what overflows (since 5.5), but that is a safety net. */
-        if (r->in_flight == ring->cq_entries)
-            break;
 
-        unsigned slot = (tail + filled) & ring->sq_mask;
+        /* One SQE asks for all that the block still wants: the whole block at
+           first, the rest of it after a short read.
+
+           user_data is ours. The kernel copies it into the CQE and does not
+           look at it. It has to say whose result that is, because results come
+           in any order. */
+        unsigned slot = (tail + filled++) & ring->sq_mask;
         ring->sqes[slot] = (struct io_uring_sqe){
             .opcode = IORING_OP_READ,
             .fd = r->blocks->fd,
             .addr = (uintptr_t)(block->data + request->done),
             .len = (unsigned)(block->length - request->done),
             .off = (uint64_t)block->offset + request->done,
-            .user_data = i, /* Comes back in the CQE. */
+            .user_data = i,
         };
-        ring->sq_array[slot] = slot;
-        filled++;
-
-        if (request->done == 0)
-            timeline_submitted(r->timeline, i);
-        request->in_flight = true;
-        r->in_flight++;
+        ring->sq_array[slot] = slot; /* Chapter 12: SQ slot to SQE. */
+        request->asked = true;
+        timeline_submitted(r->timeline, i);
     }
 
-    /* Release: the kernel, which loads the tail with acquire, sees all the
-       stores above once it sees this one. */
+    /* One store publishes all of them. Release: a kernel that sees the new tail
+       sees every SQE that we filled above. */
     atomic_store_explicit(ring->sq_tail, tail + filled, memory_order_release);
+    timeline_stored(r->timeline, "SQ tail");
     return filled;
 }
 
-/* --- Into the kernel ----------------------------------------------------- */
+/* --- Submit: the one call into the kernel --------------------------------- */
 
-/* io_uring_enter() can submit and wait in one call. Here it does one or the
-   other, so that the timeline can tell them apart. Returns how many entries the
-   kernel took. */
+/* Hand over what fill() has published, and wait for nothing: that is the 0. (One
+   call could submit and wait. Then nobody could tell the two apart.)
+
+   The kernel may take fewer entries than we offer. EINTR: a signal came before
+   it took any. The counters know what is left, and the loop comes back for it.
+
+   EAGAIN: the kernel has no memory for another request. EBUSY: completions wait
+   for room in the CQ. Both pass after something in flight has completed and we
+   have reaped it. With nothing in flight no completion will ever come, and a
+   program that waited for one would hang. Then it is an error. */
 static unsigned submit(struct reader *r)
 {
-    unsigned n = unsubmitted(r->ring);
+    unsigned n = to_submit(r->ring);
     int taken;
 
     if (n == 0)
         return 0;
     timeline_call(r->timeline, CALL_SUBMIT);
-    do /* EINTR: a signal came before an entry was taken. */
+    do
         taken = ring_enter(r->ring, n, 0);
     while (taken < 0 && errno == EINTR);
     timeline_return(r->timeline);
 
-    /* Fewer than n may be taken; the counters know, and the loop comes back
-       for the others. */
     if (taken >= 0)
         return (unsigned)taken;
-    /* EAGAIN: no memory for a request. EBUSY: completions wait for room in the
-       ring. Both pass once something in flight has completed and is reaped.
-       With nothing in flight they never would. */
-    if ((errno == EAGAIN || errno == EBUSY) && r->in_flight > n)
+    if ((errno == EAGAIN || errno == EBUSY) && in_flight(r->ring) > 0)
         return 0;
     err(1, "submitting %u reads", n);
 }
 
-static void wait_for_one(struct reader *r)
+/* --- Reap: we consume CQEs ------------------------------------------------ */
+
+/* res is what pread() would have returned, or -errno. errno itself belongs to
+   system calls, and this was none.
+
+   Fewer bytes than we asked for is a success: the block wants bytes again, and
+   the next fill() asks for the rest. So it is with -EINTR. The kernel restarts a
+   system call that a signal has cut short, but not a request in a ring. */
+static void complete(struct reader *r, const struct io_uring_cqe *cqe)
+{
+    unsigned i = (unsigned)cqe->user_data;
+    struct request *request = &r->request[i];
+
+    request->asked = false;
+    if (cqe->res <= 0 && cqe->res != -EINTR)
+        blocks_failed(r->blocks, i, cqe->res); /* 0 is the end of the file. */
+    if (cqe->res > 0)
+        request->done += (size_t)cqe->res;
+    if (request->done < r->blocks->block[i].length) {
+        timeline_partly(r->timeline);
+        return;
+    }
+    timeline_completed(r->timeline, i);
+    r->full++;
+}
+
+/* Read all CQEs that are there, then give their slots back with one store.
+   Release: a kernel that sees the new head may overwrite the slots. By then we
+   have read them. */
+static unsigned reap(struct reader *r)
+{
+    struct ring *ring = r->ring;
+    unsigned head = atomic_load_explicit(ring->cq_head, memory_order_relaxed);
+    unsigned n = to_reap(ring);
+
+    for (unsigned i = 0; i < n; i++)
+        complete(r, &ring->cqes[(head + i) & ring->cq_mask]);
+    atomic_store_explicit(ring->cq_head, head + n, memory_order_release);
+    timeline_stored(r->timeline, "CQ head");
+    return n;
+}
+
+/* --- Meanwhile ------------------------------------------------------------ */
+
+/* Work until a completion is there, or the work is done. Nothing in this loop
+   enters the kernel: to_reap() loads two numbers, job_work() computes a checksum.
+
+   The kernel comes to us. When pages arrive that a read waits for, it interrupts
+   this thread and copies the bytes. After the last of them it fills a CQE and
+   moves the tail. Then our work goes on where it was.
+
+   That holds for a ring without flags. With IORING_SETUP_DEFER_TASKRUN the
+   kernel fills no CQE before we enter it: such a program must call now and
+   then. */
+static void work(struct reader *r)
+{
+    timeline_call(r->timeline, OWN_WORK);
+    while (r->work > 0 && to_reap(r->ring) == 0) {
+        job_work(r->timeline);
+        r->work--;
+    }
+    timeline_return(r->timeline);
+}
+
+/* The 1: return when one completion is there. Returning early does no harm. After
+   EINTR (a signal) and EBUSY (the CQ is full) the loop looks at the CQ, and
+   comes back here if need be. */
+static void sleep_until_completion(struct reader *r)
 {
     timeline_call(r->timeline, CALL_WAIT);
     int result = ring_enter(r->ring, 0, 1);
@@ -136,86 +292,16 @@ static void wait_for_one(struct reader *r)
         err(1, "waiting for a read");
 }
 
-/* --- The completion queue: we are the consumer --------------------------- */
-
-static void complete(struct reader *r, const struct io_uring_cqe *cqe)
-{
-    unsigned i = (unsigned)cqe->user_data;
-    const struct block *block = &r->blocks->block[i];
-    struct request *request = &r->requests[i];
-
-    request->in_flight = false;
-    r->in_flight--;
-
-    /* res is what pread() would have returned, or -errno. The kernel can't
-       restart a request that a signal has cut short, as it can a system call:
-       fill() asks again. */
-    if (cqe->res == -EINTR) {
-        timeline_partly(r->timeline);
-        return;
-    }
-    if (cqe->res <= 0)
-        blocks_failed(r->blocks, i, cqe->res);
-
-    /* After a short read fill() asks for the rest. */
-    request->done += (size_t)cqe->res;
-    if (request->done < block->length) {
-        timeline_partly(r->timeline);
-        return;
-    }
-    timeline_completed(r->timeline, i);
-    r->finished++;
-}
-
-/* Take all completions that are there, and say how many. No system call: the
-   kernel has written them to memory that we can read. */
-static unsigned reap(struct reader *r)
-{
-    struct ring *ring = r->ring;
-    unsigned head = atomic_load_explicit(ring->cq_head, memory_order_relaxed);
-    /* Acquire: an entry is read only after the tail that announces it. */
-    unsigned tail = atomic_load_explicit(ring->cq_tail, memory_order_acquire);
-
-    for (unsigned i = head; i != tail; i++)
-        complete(r, &ring->cqes[i & ring->cq_mask]);
-
-    /* Release: the kernel may overwrite these slots once it sees the new head,
-       and by then we have read them. */
-    atomic_store_explicit(ring->cq_head, tail, memory_order_release);
-    return tail - head;
-}
-
-/* How many completions have come so far. */
-static unsigned arrived(const void *ring)
-{
-    return atomic_load_explicit(((const struct ring *)ring)->cq_tail,
-                                memory_order_acquire);
-}
-
-static void read_all(const struct blocks *blocks, struct timeline *timeline,
-                     void *context)
-{
-    struct reader *r = context;
-
-    r->blocks = blocks;
-    r->timeline = timeline;
-    timeline_watch(timeline, arrived, r->ring);
-    while (r->finished < blocks->count) {
-        unsigned moved = fill(r); /* Blocks that want bytes: into the SQ. */
-        moved += submit(r);       /* The SQ: to the kernel. */
-        moved += reap(r);         /* The CQ: back to the blocks. */
-        /* Not before all is handed over that the rings have room for: the disk
-           could be at it already. */
-        if (moved == 0)
-            wait_for_one(r);
-    }
-}
+/* --- Two passes over one ring: its counters just go on --------------------- */
 
 int main(int argc, char **argv)
 {
     struct job *job = job_open(argc, argv, &program);
-    struct reader reader = {.ring = job_ring(job)}; /* Or exit 77. */
+    struct ring *ring = job_ring(job); /* Or exit 77: no io_uring here. */
+    struct reader in_turn = {.ring = ring};
+    struct reader together = {.ring = ring, .together = true};
 
-    job_pass(job, "io_uring", read_all, &reader);
+    job_pass(job, "in turn", read_all, &in_turn);
+    job_pass(job, "together", read_all, &together);
     return job_close(job);
 }

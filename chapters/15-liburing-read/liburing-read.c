@@ -30,7 +30,7 @@ static const struct program program = {
     .name = "15-liburing-read",
     .does = "Reads blocks of a file through io_uring, with liburing.",
     .ready = ready_uring_read,
-    .options = job_ring_options, /* --entries */
+    .options = (const struct program_option[]){JOB_ENTRIES, OPTION_END},
 };
 
 /* One block's way through the ring. */
@@ -167,12 +167,6 @@ static unsigned reap(struct reader *r)
     return n;
 }
 
-/* How many completions have come so far. */
-static unsigned arrived(const void *ring)
-{
-    return io_uring_smp_load_acquire(((const struct io_uring *)ring)->cq.ktail);
-}
-
 static void read_all(const struct blocks *blocks, struct timeline *timeline,
                      void *context)
 {
@@ -180,7 +174,6 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
 
     r->blocks = blocks;
     r->timeline = timeline;
-    timeline_watch(timeline, arrived, &r->ring);
     while (r->finished < blocks->count) {
         unsigned moved = fill(r);
         moved += submit(r);
@@ -195,11 +188,14 @@ int main(int argc, char **argv)
     struct job *job = job_open(argc, argv, &program);
     struct reader reader = {0};
 
-    int result = io_uring_queue_init(job_ring_entries(), &reader.ring, 0);
+    int result = io_uring_queue_init(job_options.entries, &reader.ring, 0);
     if (result < 0)
         refused(URING_SETUP, -result);
     ready_enter(reader.ring.ring_fd);
     ready_to_read(reader.ring.features);
+    job_watch(job, (struct ring_counters){(void *)reader.ring.sq.khead,
+                                          (void *)reader.ring.cq.khead,
+                                          (void *)reader.ring.cq.ktail});
     job_pass(job, "liburing", read_all, &reader);
     io_uring_queue_exit(&reader.ring);
 

@@ -46,6 +46,8 @@ submitted() {
     assert_equal "$(count_calls io_uring_setup)" 1
     run -0 calls io_uring_enter
     assert_line --index 1 --regexp 'io_uring]>, 8, 0, [^,]*, NULL, [0-9]+\) = 8$'
+    # Before, the job has read the blocks once, for the sake of its memory.
+    sed -i '0,/io_uring_enter.*, 8, /d' "$STRACE_LOG"
     for call in pread64 read readv; do
         assert_equal "$(count_calls $call "<$FILE>")" 0
     done

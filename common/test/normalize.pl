@@ -13,11 +13,11 @@ use utf8;
 # Give it the whole output, or an expected one.
 sub normalize {
     my ($text) = @_;
-    my $glyph = '[█▓▒░·#=.-]'; # In UTF-8, and in plain ASCII.
+    my $glyph = '[█▓▒░▚·#=.+-]'; # In UTF-8, and in plain ASCII.
 
     for ($text) {
         # Lanes: the label stays, the bars go.
-        s/^(main|ticks|block \d+) +(?:$glyph| )*$/$1/mg;
+        s/^(main|ticks|block \d+|in turn|together) +(?:$glyph| )*$/$1/mg;
 
         # Times and shares of them. (A share of nothing can't be told.)
         s/\(share unknown\)/(N%)/g;
@@ -26,6 +26,12 @@ sub normalize {
 
         # How often the main thread slept, and in which order results came.
         s/^(sleeps in submit: ).*/$1N/mg;
+        s/^(sleeps: )\d+$/$1N/mg;
+        s/^(calls: \d+ to submit, )\d+( to wait)$/$1N$2/mg;
+
+        # Own work is a fixed amount. That some of it was done while blocks were in
+        # flight is a claim, and that none was is another.
+        s/^(work: \d+ pieces, )[1-9]\d*( with blocks in flight)$/$1N$2/mg;
         s/^((?:fsync|fdatasync|O_DSYNC) +\d+ +)\d+( +N%)/$1N$2/mg;
         s/^(sleeps: )\d+( in the parent, )\d+/$1N$2N/mg;
         s/^([^:\n]*\border\b[^:\n]*: )[\d ,.]+$/$1N/mg;

@@ -57,10 +57,11 @@ on_terminal() {
     run -0 "$BIN/13-uring-read" --check || skip 'no io_uring'
     trace=$BATS_TEST_TMPDIR/trace.json
     run -0 "$BIN/13-uring-read" --trace "$trace" "$FILE"
-    assert_equal "$(grep -c '"ph":"X","name":"block [0-7]"' "$trace")" 8
-    assert_equal "$(grep -c '"name":"thread_name"' "$trace")" 9
-    # Perfetto wants times in microseconds: all within the total.
-    total=$(fact total)
+    # Two passes.
+    assert_equal "$(grep -c '"ph":"X","name":"block [0-7]"' "$trace")" 16
+    assert_equal "$(grep -c '"name":"thread_name"' "$trace")" 18
+    # Perfetto wants times in microseconds: all within the longer total.
+    total=$(printf '%s\n' "$(fact total)" "$(fact total 2)" | sort -n | tail -n 1)
     run -0 perl -ne 'BEGIN { $t = shift; $t =~ s/ ms// }
         next unless /"ts":([\d.]+),"dur":([\d.]+)/;
         die "$_" if $1 + $2 > 1000 * ($t + 0.01)' "$total" "$trace"
@@ -120,7 +121,7 @@ on_terminal() {
 }
 
 @test "a clock too coarse to tell begin from end draws and counts all the same" {
-    for program in 01-blocking-read 13-uring-read; do
+    for program in 01-blocking-read 15-liburing-read; do
         "$BIN/$program" --check || continue
         run -0 env LD_PRELOAD=libcoarse.so LD_LIBRARY_PATH="$BUILD" \
             ASAN_OPTIONS="$ASAN_OPTIONS:verify_asan_link_order=0" \
@@ -255,12 +256,8 @@ END
         "$ROOT"/common/*.c -lz <<'END'
 #include "timeline.h"
 
-static unsigned tail = 4294967294; /* It wraps. */
-
-static unsigned arrived(const void *context)
-{
-    return *(const unsigned *)context;
-}
+static _Atomic unsigned tail = 4294967294; /* It wraps. */
+static _Atomic unsigned taken, reaped;     /* Five are taken, one is reaped. */
 
 /* During this call, or this work, so many completions come. */
 static void mark(struct timeline *t, enum call call, unsigned come)
@@ -299,10 +296,14 @@ int main(void)
     struct timeline *t = timeline_new("came", 7);
 
     timeline_start(t);
-    timeline_watch(t, arrived, &tail);
+    timeline_watch(t, (struct ring_counters){&taken, &reaped, &tail});
     for (unsigned i = 0; i < 7; i++)
         timeline_submitted(t, i);
+    taken = 5;
+    reaped = 1;
     mark(t, CALL_SUBMIT, 1);
+    reaped = 5;
+    timeline_worked(t);
     mark(t, OWN_WORK, 3);
     timeline_completed(t, 0); /* In submit. */
     timeline_partly(t);       /* At work, and short. */
@@ -315,7 +316,9 @@ int main(void)
     timeline_completed(t, 5); /* Asleep. */
     tail++;
     timeline_completed(t, 6); /* After the last mark. */
+    timeline_worked(t);       /* Nothing is in flight. */
     timeline_stop(t);
+    t->facts |= FACT_WORK | FACT_CALLS;
     timeline_facts(t, 0);
     timeline_free(t);
     by_calls();
@@ -324,5 +327,8 @@ int main(void)
 END
     run -0 "$BATS_TEST_TMPDIR/came"
     assert_equal "$(fact completed)" '1 in submit, 2 asleep, 2 at work, 2 between'
+    assert_equal "$(fact 'most in flight')" 4
+    assert_equal "$(fact work)" '2 pieces, 1 with blocks in flight'
+    assert_equal "$(fact calls)" '1 to submit, 1 to wait'
     assert_equal "$(fact completed 2)" '2 in submit, 1 asleep, 0 at work, 1 between'
 }

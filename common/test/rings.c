@@ -12,7 +12,11 @@
  *   RINGS_REFUSE="E F N"   N submits, from the Fth on, fail with errno E; with a
  *                          fourth number, P, so again P submits later, and so on
  *   RINGS_HURRY=1          a submit does not wait, as if a signal had come
+ *   RINGS_TWICE=1          a submit finds one entry more, the same again: in a ring
+ *                          by hand
  *   RINGS_BREAK=OPCODE     all requests of that kind fail with -EBADF
+ *   RINGS_RES="N R"        the Nth completion says R, whatever came of its request:
+ *                          in a ring by hand, seen after io_uring_enter(2)
  *
  * The lines are
  *
@@ -173,6 +177,23 @@ static unsigned counter(const char *ring, unsigned offset)
                            __ATOMIC_ACQUIRE);
 }
 
+/* Completions that have come since the last call. */
+static void change_results(void)
+{
+    static unsigned seen;
+    const char *how = getenv("RINGS_RES");
+    const struct io_cqring_offsets *off = &own.params.cq_off;
+    struct io_uring_cqe *cqes = (void *)(own.cq + off->cqes);
+    unsigned tail = counter(own.cq, off->tail), nth;
+    int res;
+
+    if (!how || sscanf(how, "%u %d", &nth, &res) != 2)
+        return;
+    for (; seen != tail; seen++)
+        if (seen + 1 == nth)
+            cqes[seen & counter(own.cq, off->ring_mask)].res = res;
+}
+
 long syscall(long number, ...)
 {
     const struct io_uring_params *p = &own.params;
@@ -190,6 +211,13 @@ long syscall(long number, ...)
         note_wait(
             counter(own.sq, p->sq_off.head), counter(own.cq, p->cq_off.head),
             counter(own.sq, p->sq_off.tail), p->sq_entries, p->cq_entries);
+    if (submits && getenv("RINGS_TWICE")) {
+        _Atomic unsigned *tail = (void *)(own.sq + p->sq_off.tail);
+        unsigned *indices = (void *)(own.sq + p->sq_off.array);
+        unsigned mask = counter(own.sq, p->sq_off.ring_mask);
+        indices[*tail & mask] = indices[(*tail - 1) & mask];
+        ++*tail;
+    }
     if (submits)
         break_some(own.sqes, p->sq_entries);
 
@@ -203,6 +231,8 @@ long syscall(long number, ...)
         own.fd = (int)result;
         own.params = *(struct io_uring_params *)a[1];
     }
+    if (enters && own.cq)
+        change_results();
     if (submits)
         note("submit %ld %u\n", result < 0 ? -errno : result,
              counter(own.cq, p->cq_off.head));

@@ -237,7 +237,7 @@ fake_apt() {
 here=${0%/*}
 echo "$DEBIAN_FRONTEND $*" >>"$here/log"
 [[ $1 == update ]] && exit 0
-for name in cc cmake ninja pkg-config bats strace perl socat spin fio gnuplot \
+for name in cc cmake ninja pkg-config bats strace perl patch socat spin fio gnuplot \
     less man; do
     printf '#!/bin/sh\n' >"$here/$name"
     /bin/chmod +x "$here/$name"
@@ -255,7 +255,7 @@ END
 }
 
 all_packages='gcc libc6-dev cmake ninja-build pkg-config liburing-dev libuv1-dev zlib1g-dev'
-all_packages+=' bats bats-support bats-assert strace perl-base socat spin fio gnuplot-nox'
+all_packages+=' bats bats-support bats-assert strace perl-base patch socat spin fio gnuplot-nox'
 all_packages+=' less man-db manpages manpages-dev'
 
 # --- Words --------------------------------------------------------------------
@@ -273,7 +273,8 @@ all_packages+=' less man-db manpages manpages-dev'
     run -0 "$TREE/tour" help
     [[ ${#lines[@]} -le 24 ]]
     refute_output --regexp $'[^\n]{81}'
-    for word in from list read recorded diff check-in test docs setup help; do
+    for word in from list read recorded diff fix try check check-in test docs setup \
+        help; do
         assert_line --regexp "^  \./tour $word "
     done
 }

@@ -1,0 +1,48 @@
+/**
+ * @file step.h
+ * A ring in slow motion: after each step both queues are drawn from their real
+ * memory: which entry is in which slot, in square brackets where it is queued, and
+ * what it was where not. Below it is said what has moved, and who moved it.
+ *
+ * On a terminal each frame takes the screen, and waits for Enter; q and Enter show
+ * the rest without waiting. Otherwise all frames come at once, and a form feed is
+ * between two of them.
+ */
+#ifndef STEP_H
+#define STEP_H
+
+#include "args.h"
+#include "ring.h"
+
+#include <stdbool.h>
+
+/** The most entries that a frame of 24 lines can show. */
+enum { STEP_MAX_ENTRIES = 8 };
+
+/**
+ * To be called before anything is printed: is the ring small enough? Exits with status
+ * 2 where it has more than STEP_MAX_ENTRIES entries.
+ *
+ * @param program  As args_parse() had it.
+ */
+void step_check(const struct program *program, const struct ring *ring);
+
+/**
+ * The frames to come are of this ring.
+ *
+ * @param ring   Mapped; both queues are drawn from it at each step.
+ * @param title  Stands in the first line of each frame; not copied.
+ */
+void step_begin(const struct ring *ring, const char *title);
+
+/**
+ * Draw a frame, and wait for Enter where there is a terminal.
+ *
+ * @param ring   A struct ring, as `step` in struct timeline wants it.
+ * @param what   What has just happened: a sentence without its period.
+ * @param store  It was a store to one of our counters: no frame where both are what
+ *               they were.
+ */
+void step_show(void *ring, const char *what, bool store);
+
+#endif
