@@ -337,6 +337,8 @@ END_OF_C
         --engines read "$FILE"
     # Once to see whether that passes the cache by, and once for the race.
     assert_equal "$(count_calls openat "$FILE" O_DIRECT)" 2
+    # Btrfs has no such rule: what is not aligned is read through the cache.
+    ! dd if="$FILE" of=/dev/null bs=1000 count=1 iflag=direct 2>/dev/null || return 0
     run --separate-stderr "$BIN/20-race" --direct --size 1000 "$FILE"
     assert_equal "$status" 1
     assert_regex "$stderr" 'O_DIRECT wants a --size that is a multiple'
