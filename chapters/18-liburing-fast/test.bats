@@ -47,11 +47,15 @@ need_all() {
     done
 }
 
-@test "the same bytes as 01, all eight in flight at once, one thread" {
+@test "the same bytes as 01, all eight in flight at once, one thread where that can be" {
     fast
     assert_equal "$(fact checksum)" "$(checksum_of_01)"
     assert_equal "$(fact 'most in flight')" 8
-    assert_equal "$(fact threads)" 1
+    if takes_nowait "$FILE"; then
+        assert_equal "$(fact threads)" 1
+    else
+        assert [ "$(fact threads)" -gt 1 ]
+    fi
     assert_equal "$stderr" ''
     fast -n 256 -s "$PAGE"
     assert_equal "$(fact checksum)" "$(checksum_of_01 -n 256 -s "$PAGE")"
