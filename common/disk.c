@@ -100,6 +100,9 @@ enum direct disk_direct(const char *path)
     void *page = aligned_alloc(page_size(), page_size());
     if (!page)
         err(1, "allocating a page");
+    /* Btrfs reads through the cache into memory that nobody has touched yet: it
+       has no page there that the disk could write to. */
+    memset(page, 0, page_size());
     posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
     long before = disk_resident(fd, 0, 1);
     do

@@ -17,13 +17,6 @@ row() {
         <<<"${output?}" | sed 's/^ *//'
 }
 
-# need_on TYPE...: skip unless the test's files are on such a file system.
-need_on() {
-    local type
-    type=$(stat -f -c %T "$BATS_TEST_TMPDIR")
-    [[ " $* " == *" $type "* ]] || skip "not shown on $type, but on: $*"
-}
-
 # need_rules: skip where a read that keeps to no rule reads all the same. dd asks, by
 # another hand than the program's: a page from byte 1 on.
 need_rules() {
@@ -221,23 +214,44 @@ job_of() {
     assert_regex "$(row read 4096 4096 4096)" ' 4096$'
 }
 
-@test "a write that makes the file longer is done in submit, an overwrite is not" {
-    need_on ext2/ext3
-    slept=''
+# ext4 waits for a write that makes the file longer, and only for that one. XFS waits
+# for neither. Btrfs takes both through the cache where it has checksums of the data,
+# which is the default, since Linux 6.14; a change of 2026 copies the data instead, and
+# writes the copy past the cache. Where submit need not wait, the disk can be
+# done before we look. In one of twenty runs it is not: on a busy machine the rate was
+# 8 of 12 for a write on XFS, 10 of 20 for the second one on ext4.
+@test "which write is done in submit: one, none, or both, by the file system" {
+    local type slept='' first='' second=''
+    type=$(stat -f -c %T "$BATS_TEST_TMPDIR")
+    [[ $type != btrfs || $(uname -r) == 6.1[4-9].* ]] ||
+        skip 'Btrfs of other kernels than 6.14 to 6.19 can write past the cache'
     for _ in {1..20}; do
         run -0 "$BIN/09-o-direct" "$FILE"
-        # Each time.
-        assert_regex "$(row write 0 65536 0 1)" '^[0-9]+ yes 65536$'
         [[ $(row write 0 65536 0 1) == 0* ]] || slept=yes
-        if [[ $slept && $(row write 0 65536 0 2) == '0 no 65536' ]]; then
-            return 0
-        fi
+        [[ $(row write 0 65536 0 1) != '0 no 65536' ]] || first=yes
+        [[ $(row write 0 65536 0 2) != '0 no 65536' ]] || second=yes
+        case $type in
+            ext2/ext3)
+                # Each time.
+                assert_regex "$(row write 0 65536 0 1)" '^[0-9]+ yes 65536$'
+                [[ ! $slept || ! $second ]] || return 0
+                ;;
+            xfs)
+                [[ ! $first || ! $second ]] || return 0
+                ;;
+            btrfs)
+                assert_regex "$(row write 0 65536 0 1)" '^[0-9]+ yes 65536$'
+                assert_regex "$(row write 0 65536 0 2)" '^[0-9]+ yes 65536$'
+                ;;
+            *) skip "nobody has looked which writes wait on $type" ;;
+        esac
     done
-    fail "$output"
+    [[ $type == btrfs ]] || fail "$output"
 }
 
 @test "a dirty page in the cache is written first, in submit" {
-    need_on ext2/ext3
+    # Else the read may be one through the cache.
+    need_rules
     for _ in {1..20}; do
         run -0 "$BIN/09-o-direct" "$FILE"
         [[ $(row read 0 4196 0) == 0* ]] || return 0

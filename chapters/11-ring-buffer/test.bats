@@ -105,14 +105,17 @@ in_ring() { echo $(($1 & 0xffffffff)); }
 # Where it can't bear random addresses, $TSAN runs it without.
 with_tsan() {
     local flags=(-g -O1 -fsanitize=thread "-I$ROOT/common")
-    local empty=$BATS_TEST_TMPDIR/empty
+    local empty=$BATS_TEST_TMPDIR/empty common=$BATS_TEST_TMPDIR/common.o
     echo 'int main(void) { return 0; }' >"$empty.c"
     "${CC:-cc}" "${flags[@]}" "$empty.c" -o "$empty" ||
         skip 'this compiler has no ThreadSanitizer'
     TSAN=(timeout 60)
     "$empty" || TSAN+=(setarch -R)
     "${TSAN[@]}" "$empty" || skip 'ThreadSanitizer does not run here'
-    "${CC:-cc}" "${flags[@]}" "$1" "$ROOT/common/args.c" -pthread \
+    # Once for all twins: what the chapters share, in one object.
+    [[ -e $common ]] ||
+        "${CC:-cc}" "${flags[@]}" -r "$ROOT"/common/*.c -o "$common"
+    "${CC:-cc}" "${flags[@]}" "$1" "$common" -pthread -lz \
         -o "$BATS_TEST_TMPDIR/tsan"
 }
 

@@ -115,6 +115,7 @@ submitted() {
     done
 }
 
+# bats test_tags=deeper
 @test "it never waits while it can hand over more" {
     need_cold
     hands_over_first 15-liburing-read

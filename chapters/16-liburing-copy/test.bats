@@ -41,7 +41,7 @@ stand_in() {
 
 int io_uring_submit_and_wait(struct io_uring *ring, unsigned n)
 {
-    static unsigned calls, completions, submitted, refused_at;
+    static unsigned calls, completions, submitted, refused_at = -1U;
     int (*real)(struct io_uring *, unsigned) =
         dlsym(RTLD_NEXT, "io_uring_submit_and_wait");
     const char *hook = getenv("HOOK"), *wrong = getenv("WRONG");
@@ -225,9 +225,11 @@ END_OF_C
 }
 
 @test "after EAGAIN it waits for what is in flight, before it asks again" {
-    [[ $(stat -f -c %T "$OUT") == ext2/ext3 ]] || skip 'are writes in flight?'
+    # Where writes are done in submit, only reads of a cold file are in flight.
+    need_cold
     stand_in
     for _ in {1..20}; do
+        dd if="$SRC" iflag=nocache count=0 status=none
         run -0 timeout 60 "${with[@]}" BUSY=1 "$BIN/16-liburing-copy" --block 4 \
             "$SRC" "$DST"
         cmp "$SRC" "$DST"
@@ -333,16 +335,20 @@ data_in() {
     done
     cp holes ending && truncate -s 8M ending
     cat "$SRC" >>front
+    # Behind the end of a file that grows XFS sets blocks aside. When the file goes on
+    # after a hole, zeros are written to some of them. Others set nothing aside.
+    aside=$(perl -e 'open(my $file, ">", "growing") or die "$!\n";
+        syswrite($file, "x" x 4096) for 1 .. 32;
+        print((stat($file))[12] * 512 > 131072 ? 2 : 1)')
     for file in front nothing holes ending; do
+        most=$(data_in $file)
+        [[ $file == front ]] || most=$((aside * most))
         for options in '' '--depth 1 --block 4' '--block 16384'; do
             # shellcheck disable=SC2086 # words they are
             copy $options "$file" "$DST"
             cmp "$file" "$DST" || problem "$file, $options: not the same"
-            sync "$file" "$DST"
-            # Twice as much at most: of XFS's that it set aside, some stays.
-            (($(data_in "$DST") <= 2 * $(data_in "$file"))) ||
-                problem "$file, $options: $(data_in "$DST") bytes of data,\
- not $(data_in "$file")"
+            (($(data_in "$DST") <= most)) || problem "$file, $options:\
+ $(data_in "$DST") bytes of data, not $most"
         done
     done
     no_problems

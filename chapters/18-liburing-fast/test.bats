@@ -47,11 +47,15 @@ need_all() {
     done
 }
 
-@test "the same bytes as 01, all eight in flight at once, one thread" {
+@test "the same bytes as 01, all eight in flight at once, one thread where that can be" {
     fast
     assert_equal "$(fact checksum)" "$(checksum_of_01)"
     assert_equal "$(fact 'most in flight')" 8
-    assert_equal "$(fact threads)" 1
+    if takes_nowait "$FILE"; then
+        assert_equal "$(fact threads)" 1
+    else
+        assert [ "$(fact threads)" -gt 1 ]
+    fi
     assert_equal "$stderr" ''
     fast -n 256 -s "$PAGE"
     assert_equal "$(fact checksum)" "$(checksum_of_01 -n 256 -s "$PAGE")"
@@ -284,7 +288,10 @@ need_all() {
     done
     assert_regex "$(row IOPOLL)" '^([0-9]|not measured: .*poll)'
 
-    printf x >"$BATS_TEST_TMPDIR/tiny"
+    # Less than a page, but not so little that Btrfs keeps it beside the inode: such a
+    # file is always read through the cache.
+    head -c 4000 "$FILE" >"$BATS_TEST_TMPDIR/tiny"
+    sync "$BATS_TEST_TMPDIR/tiny"
     run -1 --separate-stderr "$BIN/18-liburing-fast" --direct \
         "$BATS_TEST_TMPDIR/tiny"
     assert_regex "$stderr" 'tiny is too small for O_DIRECT$'

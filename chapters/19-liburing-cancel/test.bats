@@ -280,7 +280,7 @@ beyond() {
         }' "$1" >"$BATS_TEST_TMPDIR/beyond.c"
     cc -D_FILE_OFFSET_BITS=64 -I"$ROOT/common" \
         -I"$ROOT/chapters/19-liburing-cancel" \
-        "$BATS_TEST_TMPDIR/beyond.c" "$ROOT"/common/{args,ready,ring,why}.c -luring \
+        "$BATS_TEST_TMPDIR/beyond.c" "$ROOT"/common/*.c -luring -lz \
         -o "$BATS_TEST_TMPDIR/beyond"
     run -0 timeout 60 "$BATS_TEST_TMPDIR/beyond"
 }

@@ -37,6 +37,10 @@ static void posix_aio_close_first(struct heat *heat, unsigned n)
    wake-ups. aio_init() counts once, in front of the first read. */
 static bool posix_aio_open(struct heat *heat)
 {
+#ifdef __SANITIZE_THREAD__
+    return heat_refused(heat, "ThreadSanitizer crashes in the threads that "
+                              "glibc starts");
+#endif
     struct requests *r = heat_own(heat, sizeof(*r));
     unsigned depth = heat->course->depth;
     bool warm = heat->course->mode == WARM;

@@ -8,6 +8,10 @@ setup() {
     FILE=$(make_file $((4 << 20))) # 1024 blocks
     ENGINES=(read advise threads posix-aio io-submit uring liburing
         liburing-fixed liburing-sqpoll)
+    # Those that read with threads.
+    THREADS=(threads posix-aio)
+    # It crashes in the threads that glibc starts, and the engine knows that.
+    ! built_with thread || THREADS=(threads)
     # Each row of CSV is a heat.
     FIELDS=(mode size depth engine round reads seconds reads_per_s p50_us p99_us
         p999_us calls_per_read cpu_us_per_read in_flight fio_reads_per_s)
@@ -31,10 +35,10 @@ cell() {
 
 # need_engine NAME: skip where it does not run.
 need_engine() {
-    local why
-    why=$("$BIN/20-race" --engines "$1" --rounds 1 --seconds 0.01 "$FILE" |
-        sed -n "s/^$1 *did not run: //p")
-    [[ -z $why ]] || skip "$1: $why"
+    local why status=0
+    why=$("$BIN/20-race" --engines "$1" --rounds 1 --seconds 0.01 "$FILE" 2>&1 \
+        >/dev/null) || status=$?
+    ((status != 77)) || skip "$(one_line "${why#20-race: }")"
 }
 
 # wait_for_line FILE TEXT PID: until it is there; PID ends without it: false.
@@ -47,11 +51,14 @@ wait_for_line() {
 @test "all engines, in the order of the book, and three tables" {
     race --rounds 2
     assert_equal "$stderr" ''
+    ran=$(printf '%s\n' "${ENGINES[@]}")
     for title in reads/s 'p50 us' 'relative to read'; do
         names=$(awk -v t="$title" 'index($0, t) && !n++ { on = 1; next }
             /^$/ { on = 0 }
             on { print $1 }' <<<"$output")
-        assert_equal "$names" "$(printf '%s\n' "${ENGINES[@]}")"
+        assert_equal "$names" "$ran"
+        # Only the first table has those that could not run.
+        ran=$(grep -vxFf <(sed -n 's/ *did not run: .*//p' <<<"$output") <<<"$ran")
     done
     assert_line --regexp '^read +1.00 +1.00 +1.00 +1.00 +1.00 +1.00$'
 }
@@ -96,8 +103,8 @@ wait_for_line() {
 # bats test_tags=deep
 @test "strace: the same offsets in the same order, whoever reads" {
     need_strace
-    for engine in read threads posix-aio; do
-        strace_calls pread64 "$BIN/20-race" --seconds 60 --engines $engine --depth 1 \
+    for engine in read "${THREADS[@]}"; do
+        strace_calls pread64 "$BIN/20-race" --seconds 60 --engines "$engine" --depth 1 \
             --rounds 1 "$FILE"
         assert_success
         # The first 16 of the course are read to know what is right.
@@ -105,8 +112,9 @@ wait_for_line() {
             tail -n +17 >"$BATS_TEST_TMPDIR/$engine"
         assert_equal "$(sort -un "$BATS_TEST_TMPDIR/$engine" | wc -l)" 1024
     done
-    run -0 cmp "$BATS_TEST_TMPDIR/read" "$BATS_TEST_TMPDIR/threads"
-    run -0 cmp "$BATS_TEST_TMPDIR/read" "$BATS_TEST_TMPDIR/posix-aio"
+    for engine in "${THREADS[@]}"; do
+        run -0 cmp "$BATS_TEST_TMPDIR/read" "$BATS_TEST_TMPDIR/$engine"
+    done
     assert [ "$(sort -n "$BATS_TEST_TMPDIR/read" | md5sum)" != \
         "$(md5sum <"$BATS_TEST_TMPDIR/read")" ]
 
@@ -160,8 +168,8 @@ wait_for_line() {
 
 @test "calls: one for each read, two with advice, half of one with a ring" {
     race --csv --rounds 1
-    for engine in read threads posix-aio; do
-        assert_equal "$engine: $(cell $engine calls_per_read)" "$engine: 1.0000"
+    for engine in read "${THREADS[@]}"; do
+        assert_equal "$engine: $(cell "$engine" calls_per_read)" "$engine: 1.0000"
     done
     assert_equal "$(cell advise calls_per_read)" 2.0000
     for engine in uring liburing liburing-fixed; do
@@ -301,7 +309,7 @@ END_OF_C
         assert_line --regexp "^$engine +did not run: setting up a ring: Operation not permitted; "
     done
     assert_line --regexp '^io-submit +did not run: setting up Linux AIO: Resource temporarily unavailable; '
-    for engine in read advise threads posix-aio; do
+    for engine in read advise "${THREADS[@]}"; do
         assert_line --regexp "^$engine +[0-9]"
     done
 
@@ -329,6 +337,8 @@ END_OF_C
         --engines read "$FILE"
     # Once to see whether that passes the cache by, and once for the race.
     assert_equal "$(count_calls openat "$FILE" O_DIRECT)" 2
+    # Btrfs has no such rule: what is not aligned is read through the cache.
+    ! dd if="$FILE" of=/dev/null bs=1000 count=1 iflag=direct 2>/dev/null || return 0
     run --separate-stderr "$BIN/20-race" --direct --size 1000 "$FILE"
     assert_equal "$status" 1
     assert_regex "$stderr" 'O_DIRECT wants a --size that is a multiple'
@@ -361,6 +371,7 @@ END_OF_C
 # The seconds of all threads are on time(1)'s bill, those included that glibc
 # has ended meanwhile.
 @test "the processor time of threads that have ended is counted" {
+    need_engine posix-aio
     TIMEFORMAT='%U %S'
     spent=$({ time "$BIN/20-race" --csv --rounds 1 --direct --seconds 0.5 \
         --engines posix-aio "$FILE" >"$BATS_TEST_TMPDIR/csv" 2>/dev/null; } 2>&1)

@@ -206,8 +206,8 @@ on_terminal() {
 # One thread works until it has had 5 ms of a processor by its own clock, then
 # waits, so that it is still there to be asked. Then it ends, and still counts.
 @test "the processor time of the process has that of every thread in it" {
-    cc -I"$ROOT/common" -x c -o "$BATS_TEST_TMPDIR/cost" - "$ROOT/common/cost.c" \
-        -pthread <<'END'
+    cc -I"$ROOT/common" -x c -o "$BATS_TEST_TMPDIR/cost" - \
+        "$ROOT"/common/*.c -pthread -lz <<'END'
 #define _GNU_SOURCE
 #include "cost.h"
 #include <pthread.h>
@@ -253,7 +253,7 @@ END
 # A ring of our own making: its counter goes up where we say.
 @test "completions count by what the thread did when they came, short ones aside" {
     cc -D_FILE_OFFSET_BITS=64 -I"$ROOT/common" -x c -o "$BATS_TEST_TMPDIR/came" - \
-        -x c "$ROOT"/common/{args,save,terminal,timeline}.c <<'END'
+        "$ROOT"/common/*.c -lz <<'END'
 #include "timeline.h"
 
 static _Atomic unsigned tail = 4294967294; /* It wraps. */

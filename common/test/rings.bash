@@ -98,3 +98,26 @@ _reads_at_once() {
         problem "$case: waits at TAKEN REAPED QUEUED SQ CQ: $found"
     fi
 }
+
+# takes_nowait FILE: does its file system try a read without waiting (RWF_NOWAIT)? A
+# ring does no read by itself where it does not, as on overlayfs: threads of the kernel's
+# do them all.
+takes_nowait() {
+    local tool=$BATS_TEST_TMPDIR/takes-nowait
+    [[ -x $tool ]] || cc -x c -o "$tool" - <<'END'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/uio.h>
+
+int main(int argc, char **argv)
+{
+    char byte;
+    int fd = open(argv[argc - 1], O_RDONLY);
+
+    return preadv2(fd, &(struct iovec){&byte, 1}, 1, 0, RWF_NOWAIT) < 0 &&
+           errno == EOPNOTSUPP;
+}
+END
+    "$tool" "$1"
+}

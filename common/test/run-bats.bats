@@ -5,16 +5,21 @@
 
 load helpers
 
-# ends_as STATUS [NAME:BODY]...: run-bats on a file of these tests. Not with the
-# variables of the bats that runs us, nor its folder of parts, where there is a
-# "bats" of another kind.
+# ends_as STATUS [# COMMENT | NAME:BODY]...: run-bats on a file of these tests, with
+# what is in $deep for DEEP. Not with the variables of the bats that runs us, nor its
+# folder of parts, where there is a "bats" of another kind.
 ends_as() {
     local some=$BATS_TEST_TMPDIR/some.bats outside=${PATH#"${BATS_LIBEXEC-}:"} test
     echo "${first-}" >"$some"
     for test in "${@:2}"; do
-        printf '@test "%s" { %s\n}\n' "${test%%:*}" "${test#*:}" >>"$some"
-    done
+        if [[ $test == '#'* ]]; then
+            echo "$test"
+        else
+            printf '@test "%s" { %s\n}\n' "${test%%:*}" "${test#*:}"
+        fi
+    done >>"$some"
     run "-$1" env -i PATH="${where:-$outside}" BUILD="$BATS_TEST_TMPDIR" \
+        DEEP="${deep-}" \
         "$ROOT/common/test/run-bats" "$some"
 }
 
@@ -39,6 +44,27 @@ ends_as() {
     ends_as 0 'one:skip "no such thing"' 'two:echo "# skipped: part of it" >&3'
     assert_line 'skipped: one: no such thing'
     assert_line 'skipped: part of it'
+}
+
+@test "DEEP decides which tests run: the quick ones, all, or only the deep ones" {
+    tests=('# bats test_tags=deep' long:true
+        '# bats test_tags=other, deeper' more:true quick:true)
+    deep='' ends_as 0 "${tests[@]}"
+    assert_output $'1..2\nok 1 more\nok 2 quick'
+    deep=1 ends_as 0 "${tests[@]}"
+    assert_output $'1..3\nok 1 long\nok 2 more\nok 3 quick'
+    deep=only ends_as 0 "${tests[@]}"
+    assert_output $'1..2\nok 1 long\nok 2 more'
+}
+
+@test "DEEP=only: a file without a deep test is no failure and no skip" {
+    deep=only
+    ends_as 0 quick:false
+    assert_output 'run-bats: nothing in some.bats takes long'
+    ends_as 0 '# bats test_tags=deepest' quick:false
+    # A deep test that fails, or is skipped, is told as ever.
+    ends_as 1 '# bats file_tags=slow,deep' long:false
+    ends_as 77 '# bats file_tags=deep' long:skip
 }
 
 @test "a signal that the caller ignores is not ignored in a test" {
