@@ -111,6 +111,7 @@ END
     assert_equal "$(calls_for aio)" '4.00 2.25'
 }
 
+# bats test_tags=source
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/10-io-submit-poll"
     for file in events-aio events-epoll events-poll; do

@@ -36,6 +36,7 @@ teardown() { server_kill; }
     assert_equal "$(calls_for aio)/$(calls_for epoll)/$(calls_for poll)" "$there"
 }
 
+# bats test_tags=source
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/17-liburing-server"
     for file in chapters/17-liburing-server/echo common/server/server \
