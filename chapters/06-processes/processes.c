@@ -306,7 +306,8 @@ static void read_all(struct job *job, struct timeline *timeline)
 
         bar->begin = shared->block[i].begin - timeline->start;
         bar->end = shared->block[i].end - timeline->start;
-        timeline->came[bar->end < timeline->main[0].end ? IN_SUBMIT : IN_WAIT]++;
+        timeline
+            ->came[bar->end < timeline->main[0].end ? IN_SUBMIT : IN_WAIT]++;
     }
 }
 

@@ -149,6 +149,7 @@ job_of() {
         sed '$d'
 }
 
+# bats test_tags=source
 @test "the job is 08's, line for line, but for the alignment" {
     run -1 diff <(job_of 08-io-submit) <(job_of 09-o-direct)
     assert_equal "$(grep '^<' <<<"$output")" \
