@@ -507,7 +507,16 @@ run_try() {
     esac
 }
 
-limit=${FIX_LIMIT:-20}    # seconds for a test
-try_limit=${FIX_TRY_LIMIT:-8}
+# patience SECONDS: so long on a quiet machine. As many times longer as each processor
+# has work for more than one, six times at most.
+patience() {
+    awk -v seconds="$1" -v processors="$(getconf _NPROCESSORS_ONLN)" '{
+        times = $1 / processors
+        times = times < 1 ? 1 : times > 6 ? 6 : times
+        printf "%d\n", seconds * times
+    }' /proc/loadavg
+}
+limit=${FIX_LIMIT:-$(patience 20)} # seconds for a test
+try_limit=${FIX_TRY_LIMIT:-$(patience 8)}
 at_once=2                 # how many compilers, or tests
 export BATS_LIB_PATH=${BATS_LIB_PATH:-/usr/lib/bats:/usr/lib}
