@@ -35,8 +35,7 @@ static const struct program program = {
              FACT_IN_FLIGHT | FACT_THREADS | FACT_COMPLETED | FACT_ORDER,
     .options =
         (const struct program_option[]){
-            OPTION_NUMBER("work",
-                          "pieces of own work, a checksum of 4 KiB each",
+            OPTION_NUMBER("work", "pieces of own work, 4 KiB summed in each",
                           &pieces, 0, 1000000),
             JOB_ENTRIES, JOB_WARM, JOB_LANES, JOB_STEP, OPTION_END},
 };
