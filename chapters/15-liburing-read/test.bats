@@ -11,7 +11,7 @@ setup() {
 # lines_naming SOURCE: by another hand: without its comments, lines that name a queue, an
 # entry or a ring.
 lines_naming() {
-    perl -0pe 's{/\*.*?\*/}{}gs' "$ROOT/$1" | grep -cE 'a queue|sq_|cq_|sqe|cqe|ring'
+    perl -0pe 's{/\*.*?\*/}{}gs' "$ROOT/$1" | grep -cE 'a queue|sq_|cq_|sqe|cqe|ring->|->ring'
 }
 
 # came WHERE: how many blocks came "in submit", "at work" and so on.
@@ -170,6 +170,9 @@ submitted() {
 
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
     need_strace
+    run --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
+        -e inject=io_uring_enter:retval=0:when=2+ "$BIN/15-liburing-read" "$FILE"
+    assert_equal "$status" 1
     run --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:error=EAGAIN:when=2+ "$BIN/15-liburing-read" "$FILE"
     assert_equal "$stderr" "15-liburing-read: submitting reads: Resource\
