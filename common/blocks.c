@@ -133,6 +133,24 @@ long blocks_resident(const struct blocks *blocks)
     return resident;
 }
 
+long blocks_file_resident(const struct blocks *blocks)
+{
+    const off_t most = (off_t)64 << 30, piece = (off_t)256 << 20;
+    long resident = 0;
+
+    if (blocks->file_size > most)
+        return PAGES_UNKNOWN;
+    for (off_t at = 0; at < blocks->file_size; at += piece) {
+        off_t left = blocks->file_size - at;
+        long more = disk_resident(blocks->fd, at,
+                                  (size_t)(left < piece ? left : piece));
+        if (more == PAGES_UNKNOWN)
+            return PAGES_UNKNOWN;
+        resident += more;
+    }
+    return resident;
+}
+
 long blocks_pages(const struct blocks *blocks)
 {
     long pages = 0;

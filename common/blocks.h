@@ -65,6 +65,15 @@ void blocks_drop(const struct blocks *blocks);
  */
 long blocks_resident(const struct blocks *blocks);
 
+/**
+ * Count the pages of the whole file that are in the page cache: those of the
+ * blocks, and what readahead has brought in besides.
+ *
+ * @return pages, or PAGES_UNKNOWN as above, and of a file of more than 64 GiB:
+ *         it would take seconds.
+ */
+long blocks_file_resident(const struct blocks *blocks);
+
 /** How many pages the blocks have in all. */
 long blocks_pages(const struct blocks *blocks);
 

@@ -19,16 +19,51 @@
 #include "blocks.h"
 #include "timeline.h"
 
+#include <err.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
+
+static unsigned readahead_on;
 
 static const struct program program = {
     .name = "01-blocking-read",
     .does = "Reads blocks of a file with pread(2), cold and then warm.",
     .reads_blocks = true,
     .takes_file = true,
+    .facts = FACT_IN_FLIGHT | FACT_BLOCKED | FACT_SLEEPS_IN_SUBMIT,
+    .options =
+        (const struct program_option[]){
+            OPTION_SWITCH("readahead", "let the kernel read ahead",
+                          &readahead_on),
+            OPTION_END},
 };
+
+/* --- The lesson: one block, one call that sleeps --------------------------- */
+
+/* pread() has returned n. How many bytes of the block is that?
+
+   All of them, mostly. It may be fewer: POSIX allows that, and Linux does it for
+   more than 2 GiB, and some network file systems for less. That is a success.
+
+   EINTR: a signal came before a byte did. Nothing was read, so ask again. A local
+   disk does not do this. FUSE and CIFS do.
+
+   0: here the file ends. We only ask for bytes that were there when we looked, so
+   somebody has cut the file shorter since. To ask again would give 0 again, for
+   ever. */
+static size_t bytes_read(const struct blocks *blocks, unsigned i, ssize_t n)
+{
+    if (n < 0 && errno == EINTR)
+        return 0;
+    if (n < 0)
+        blocks_failed(blocks, i, -errno);
+    if (n == 0)
+        blocks_failed(blocks, i, 0);
+    return (size_t)n;
+}
 
 static void read_block(const struct blocks *blocks, unsigned i,
                        struct timeline *timeline)
@@ -37,32 +72,20 @@ static void read_block(const struct blocks *blocks, unsigned i,
     size_t done = 0;
 
     timeline_submitted(timeline, i);
-
-    /* A loop, because pread() promises less than you would hope: it returns
-       how many bytes it read, and that may be fewer than we asked for. */
+    /* A loop, because pread() promises less than you would hope. Each round asks
+       for what is missing, at the place in the file and in memory where it is. */
     while (done < block->length) {
         timeline_call(timeline, CALL_SUBMIT);
         ssize_t n = pread(blocks->fd, block->data + done, block->length - done,
                           block->offset + (off_t)done);
-        timeline_return(timeline);
-
-        /* A signal came before a byte did: nothing was read, ask again. A
-           local disk does not do this, a FUSE file system may. */
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            blocks_failed(blocks, i, -errno);
-        /* 0 is the end of the file. We only ask for bytes that were there
-           when we looked, so somebody has cut the file shorter since. Without
-           this line the loop would never end. */
-        if (n == 0)
-            blocks_failed(blocks, i, 0);
-        done += (size_t)n;
+        timeline_return(timeline); /* It leaves errno as it is. */
+        done += bytes_read(blocks, i, n);
     }
-
     timeline_completed(timeline, i);
 }
 
+/* Zeros first: what the last pass has read must not pass for what this one
+   reads. */
 static void read_all(const struct blocks *blocks, struct timeline *timeline)
 {
     blocks_clear(blocks);
@@ -70,7 +93,32 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline)
     for (unsigned i = 0; i < blocks->count; i++)
         read_block(blocks, i, timeline);
     timeline_stop(timeline);
-    timeline_threads(timeline);
+}
+
+/* --- Around it ------------------------------------------------------------- */
+
+/* Usually the kernel guesses what will be read next, and brings it in before
+   anybody asks: readahead. blocks_open() has said that we read at random
+   (POSIX_FADV_RANDOM). Then the kernel brings in what is asked for, and we see
+   our own reads. This takes it back. */
+static void let_it_read_ahead(int fd)
+{
+    int error = posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
+
+    if (error) /* It returns the error, and leaves errno alone. */
+        errx(1, "advising normal reads: %s", strerror(error));
+}
+
+static void print_pages(const struct blocks *blocks, long before, long after)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    intmax_t all = (blocks->file_size + page - 1) / page;
+
+    if (before < 0 || after < 0) /* PAGES_UNKNOWN */
+        printf("\npages cached, of %jd in the file: unknown\n", all);
+    else
+        printf("\npages cached, of %jd in the file: %ld before, %ld after\n",
+               all, before, after);
 }
 
 int main(int argc, char **argv)
@@ -79,34 +127,42 @@ int main(int argc, char **argv)
     struct blocks blocks;
 
     blocks_open(&blocks, &args);
-    blocks_drop(&blocks);
-    blocks_announce(&blocks);
-    long before = blocks_resident(&blocks);
-    struct timeline *cold =
-        timeline_new(before == 0 ? "cold" : "first", blocks.count);
-    struct timeline *warm = timeline_new("warm", blocks.count);
+    if (readahead_on)
+        let_it_read_ahead(blocks.fd);
 
+    /* A rehearsal, which is not shown. The kernel's first copy into fresh memory
+       costs more than a later one, in some virtual machines ten times as much.
+       The disk shall not get the blame for that. */
+    struct timeline *rehearsal = timeline_new("rehearsal", blocks.count);
+    read_all(&blocks, rehearsal);
+
+    blocks_drop(&blocks); /* POSIX_FADV_DONTNEED: out of the page cache. */
+    blocks_announce(&blocks);
+    bool is_cold = blocks_resident(&blocks) == 0;
+    struct timeline *cold =
+        timeline_new(is_cold ? "cold" : "first", blocks.count);
+    struct timeline *warm = timeline_new("warm", blocks.count);
+    cold->facts = warm->facts = program.facts;
+
+    /* The pages of the whole file are counted: those of our blocks, and any that
+       the kernel brings in besides. */
+    long before = blocks_file_resident(&blocks);
     read_all(&blocks, cold);
-    long between = blocks_resident(&blocks);
     uint32_t checksum = blocks_checksum(&blocks);
     read_all(&blocks, warm);
-    long after = blocks_resident(&blocks);
+    long after = blocks_file_resident(&blocks);
 
     timeline_draw(cold, warm); /* Both to one scale. */
     timeline_facts(cold, checksum);
     putchar('\n');
     timeline_draw(warm, cold);
     timeline_facts(warm, blocks_checksum(&blocks));
-
-    fputs("\npages in the cache: ", stdout);
-    if (before < 0 || between < 0 || after < 0) /* PAGES_UNKNOWN */
-        puts("unknown");
-    else
-        printf("%ld before, %ld between, %ld after\n", before, between, after);
+    print_pages(&blocks, before, after);
 
     timeline_trace(args.trace, (struct timeline *[]){cold, warm, NULL});
     timeline_free(warm);
     timeline_free(cold);
+    timeline_free(rehearsal);
     blocks_close(&blocks);
     return 0;
 }
