@@ -134,10 +134,11 @@ END
 
 @test "arm64: the kernel's counters are loaded with acquire, ours stored with release" {
     need_arm64_objects "$ROOT/chapters/12-uring-setup/uring-setup.c"
-    assert_equal "fill: ${orders[fill]}" 'fill: stlr'
-    assert_equal "completed: ${orders[completed]}" 'completed: ldar'
-    assert_equal "submit_and_wait: ${orders[submit_and_wait]}" 'submit_and_wait: ldar'
-    assert_equal "reap: ${orders[reap]}" 'reap: stlr'
+    assert_equal "fill: ${orders[fill]}" 'fill: stlr sq_tail'
+    assert_equal "completed: ${orders[completed]}" 'completed: ldar cq_tail'
+    assert_equal "submit_and_wait: ${orders[submit_and_wait]}" \
+        'submit_and_wait: ldar sq_head'
+    assert_equal "reap: ${orders[reap]}" 'reap: stlr cq_head'
 }
 
 @test "strace: two mmaps or three, as asked; all unmapped, the ring closed" {

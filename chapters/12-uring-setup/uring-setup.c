@@ -76,12 +76,11 @@ static void set_up(struct ring *ring, struct io_uring_params *p)
 
 /* A ring's descriptor can be mapped at three offsets. Each is another piece of
    the ring's memory. MAP_SHARED, because a private copy would never reach the
-   kernel. MAP_POPULATE brings the pages in now, and not one by one as they are
-   touched. */
+   kernel. */
 static void *map(const struct ring *ring, size_t bytes, off_t which)
 {
-    void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                    MAP_SHARED | MAP_POPULATE, ring->fd, which);
+    void *at =
+        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, ring->fd, which);
 
     if (at == MAP_FAILED)
         refused(URING_SETUP, errno);
@@ -169,6 +168,9 @@ static void submit_and_wait(struct ring *ring)
                              IORING_ENTER_GETEVENTS, NULL, 0UL);
         if (taken < 0 && errno != EINTR)
             err(1, "submitting a NOP");
+        if (taken == 0 && n > 0)
+            errx(1,
+                 "submitting a NOP: the kernel took none, and says no reason");
     }
     layout_row(ring, "io_uring_enter() has returned");
 }
