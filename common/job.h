@@ -53,9 +53,13 @@ void job_pass(struct job *job, const char *title, read_all_fn *read_all,
               void *context);
 
 /** What the options below receive. */
-extern struct job_options {
-    unsigned entries, warm, lanes, step;
-} job_options;
+struct job_options {
+    unsigned entries; /**< Slots in the submission queue. */
+    unsigned warm;    /**< How many of the last blocks are to be cached. */
+    unsigned lanes;   /**< 1: a lane for each block. */
+    unsigned step;    /**< 1: the rings in slow motion. */
+};
+extern struct job_options job_options; /**< As the command line has them. */
 
 /** `--entries N`, for a program whose job has a ring. */
 #define JOB_ENTRIES                                                            \

@@ -223,11 +223,20 @@ bars() {
 @test "cold, together: all that the rings have room for is handed over before it works" {
     big_blocks
     for entries in 1 2 4; do
-        uring_read --entries $entries -n 16 -s 1M --work 20000 --trace "$BATS_TEST_TMPDIR/trace"
-        assert_regex "$(bars 1)" '^(running ){2,}waits '
-        assert_regex "$(bars 2)" '^(running ){2,}own '
-        # What a completion makes room for is handed over before it works on.
-        assert_regex "$(bars 2)" 'own running '
+        seen=''
+        for _ in {1..5}; do
+            uring_read --entries $entries -n 16 -s 1M --work 20000 \
+                --trace "$BATS_TEST_TMPDIR/trace"
+            assert_regex "$(bars 1)" '^(running ){2,}'
+            assert_regex "$(bars 2)" '^(running ){2,}'
+            # What a completion makes room for is handed over before it works on. On a
+            # busy machine all may be there when a submit returns.
+            if [[ $(bars 1) == *waits* && $(bars 2) == *'own running '* ]]; then
+                seen=yes
+                break
+            fi
+        done
+        assert_equal "$seen" yes
     done
 }
 
@@ -418,11 +427,17 @@ frames() {
 
 @test "--step: what we did, and which counter moved, for eight blocks in four slots" {
     big_blocks
-    uring_read --step --entries 4 -s 1M --work 50000
     right=$(checksum_of_01 -s 1M)
-    assert_line "in turn: checksum: $right"
-    assert_line "together: checksum: $right"
-    run -0 frames <<<"$output"
+    # What the page promises: the kernel moves the tail while we work. On a busy machine
+    # it may have moved it before.
+    for _ in {1..5}; do
+        uring_read --step --entries 4 -s 1M --work 50000
+        assert_line "in turn: checksum: $right"
+        assert_line "together: checksum: $right"
+        run -0 frames <<<"$output"
+        ! grep -qE '^together: We worked, .*: the CQ tail from' <<<"$output" || break
+    done
+    assert_line --regexp '^together: We worked, and made no system call: the CQ tail from'
     assert_line --index 0 'in turn: We filled an SQE: read block 0: '
     assert_line --index 3 'in turn: We filled an SQE: read block 3: '
     assert_line --index 4 'in turn: We stored the SQ tail: the SQ tail from 0 to 4'
@@ -431,9 +446,6 @@ frames() {
     # Tails and heads that wrap go on, and the slot is the counter and the mask.
     assert_line 'together: We stored the SQ tail: the SQ tail from 8 to 12'
     assert_equal "$(grep -c 'We read a CQE' <<<"$output")" 16
-    # What the page promises: the kernel moves the tail while we work.
-    assert_line --regexp \
-        '^together: We worked, and made no system call: the CQ tail from [0-9]+ to [0-9]+'
     assert_regex "$output" 'We stored the CQ head: the CQ head from [0-9]+ to 16'
 }
 
