@@ -313,6 +313,7 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     refute_output --partial 'got it'
     run -127 $within 20 no-such-command
     # Whoever waits for it is told, and it takes all down with it.
+    rm -f pid
     $within 100 bash -c 'echo $$ >pid; sleep 1000' &
     while [[ ! -s pid ]]; do sleep 0.1; done
     kill $!
