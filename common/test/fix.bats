@@ -314,10 +314,12 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     run -127 $within 20 no-such-command
     # Whoever waits for it is told, and it takes all down with it.
     rm -f pid
-    $within 100 bash -c 'echo $$ >pid; sleep 1000' &
+    $within 100 bash -c 'echo $$ >pid; sleep 1000' 3>&- &
+    local waiter=$! ended=0
     while [[ ! -s pid ]]; do sleep 0.1; done
-    kill $!
-    run -143 wait $!
+    kill "$waiter"
+    wait "$waiter" || ended=$?
+    assert_equal $ended 143
     gone "$(<pid)"
 }
 
