@@ -187,9 +187,9 @@ void job_show(struct job *job)
         for (unsigned i = 0; i < job->passes; i++)
             printf("%s: checksum: %08x\n", job->pass[i].timeline->title,
                    (unsigned)job->pass[i].checksum);
-    } else if (job->program.main_lanes && !job_options.lanes)
+    } else if (job->program.main_lanes && !job_options.lanes) {
         show_main(job);
-    else {
+    } else {
         show_lanes(job);
     }
 }
