@@ -185,7 +185,7 @@ add_up() {
 
 @test "more blocks than slots: right with a ring of 1, 2 and 4, in both passes" {
     for entries in 1 2 4; do
-        run -0 timeout 60 "$BIN/13-uring-read" --entries $entries -n 20 "$FILE"
+        run -0 in_time "$BIN/13-uring-read" --entries $entries -n 20 "$FILE"
         checksums -n 20
         add_up 20
         # Never more in flight than the completion queue can hold.
@@ -298,7 +298,7 @@ submitted() {
 # fail_enter ERROR WHEN: blocks through two slots, and that call fails. What the call was
 # is added to the file "failed".
 fail_enter() {
-    run --separate-stderr timeout 60 strace -o "$BATS_TEST_TMPDIR/enter" \
+    run --separate-stderr in_time strace -o "$BATS_TEST_TMPDIR/enter" \
         -e signal=none -e trace=io_uring_enter \
         -e inject=io_uring_enter:error="$1":when="$2" \
         "$BIN/13-uring-read" --entries 2 -s 1M "$FILE"
@@ -374,7 +374,7 @@ failed() { grep -qxE "$1" "$BATS_TEST_TMPDIR/failed" 2>/dev/null; }
     checksums -n 20
     add_up 20
     need_strace
-    run --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
+    run --separate-stderr in_time strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:retval=0:when=2+ "$BIN/13-uring-read" "$FILE"
     assert_equal "$stderr" \
         "13-uring-read: submitting 8 reads: Resource temporarily unavailable"
@@ -383,7 +383,7 @@ failed() { grep -qxE "$1" "$BATS_TEST_TMPDIR/failed" 2>/dev/null; }
 
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
     need_strace
-    run --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
+    run --separate-stderr in_time strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:error=EAGAIN "$BIN/13-uring-read" "$FILE"
     assert_equal "$stderr" "13-uring-read: submitting 8 reads: Resource\
  temporarily unavailable"

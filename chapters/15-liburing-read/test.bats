@@ -27,7 +27,7 @@ submitted() {
 }
 
 @test "the same bytes as 01, all eight in flight at once, one thread" {
-    run -0 --separate-stderr timeout 60 "$BIN/15-liburing-read" "$FILE"
+    run -0 --separate-stderr in_time "$BIN/15-liburing-read" "$FILE"
     assert_equal "$stderr" ''
     assert_equal "$(fact checksum)" "$(checksum_of_01)"
     assert_equal "$(fact 'most in flight')" 8
@@ -170,10 +170,10 @@ submitted() {
 
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
     need_strace
-    run --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
+    run --separate-stderr in_time strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:retval=0:when=2+ "$BIN/15-liburing-read" "$FILE"
     assert_equal "$status" 1
-    run --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
+    run --separate-stderr in_time strace -o /dev/null -e signal=none \
         -e inject=io_uring_enter:error=EAGAIN:when=2+ "$BIN/15-liburing-read" "$FILE"
     assert_equal "$stderr" "15-liburing-read: submitting reads: Resource\
  temporarily unavailable"

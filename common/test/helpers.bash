@@ -134,6 +134,15 @@ built_with() {
         2>/dev/null
 }
 
+# in_time COMMAND...: run it, for a minute at most. If it is not done by then, its
+# stderr says so.
+in_time() {
+    local ended=0
+    timeout --kill-after=5 60 "$@" || ended=$?
+    ((ended != 124 && ended != 137)) || echo 'it never ends' >&2
+    return "$ended"
+}
+
 # limited PROGRAM: set $limited to a command that runs one where no process and no
 # thread more may be made, and $here to a folder in which it may read and write,
 # for the test to remove. The limit does not hold for root (setrlimit(2)). So root

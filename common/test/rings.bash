@@ -12,7 +12,7 @@ with_rings() {
     fi
     RINGS_LOG=$BATS_TEST_TMPDIR/rings.log
     rm -f "$RINGS_LOG"
-    run --separate-stderr timeout 60 env \
+    run --separate-stderr in_time env \
         ASAN_OPTIONS="${ASAN_OPTIONS:-}:verify_asan_link_order=0" \
         LD_LIBRARY_PATH="$BUILD" LD_PRELOAD=$libraries \
         RINGS_LOG="$RINGS_LOG" "$@"
