@@ -81,17 +81,32 @@ static void read_once(const struct blocks *blocks, unsigned i)
         blocks_failed(blocks, i, res);
 }
 
+/* What costs more the first time than later is done once before the first pass:
+   passes that are compared are not to differ by that. The kernel's first copy into
+   fresh memory is such a thing, in some virtual machines ten times as slow as a later
+   one. The first use of the checksum's tables, and of the timeline, is another. */
+static void rehearse(const struct blocks *blocks)
+{
+    struct timeline *timeline = timeline_new("rehearsal", blocks->count);
+
+    for (unsigned i = 0; i < blocks->count; i++)
+        read_once(blocks, i);
+    timeline_start(timeline);
+    timeline_call(timeline, OWN_WORK);
+    job_work(timeline);
+    timeline_return(timeline);
+    timeline_stop(timeline);
+    timeline_free(timeline);
+}
+
 /* The blocks are cold, but for the last ones that --warm names. */
 static void prepare(const struct job *job)
 {
     const struct blocks *blocks = &job->blocks;
     unsigned warm = job_options.warm;
 
-    /* The kernel's first copy into fresh memory costs more than a later one, in
-       some virtual machines ten times as much. Passes that are compared are not to
-       differ by that. */
-    for (unsigned i = 0; job->passes == 1 && i < blocks->count; i++)
-        read_once(blocks, i);
+    if (job->passes == 1)
+        rehearse(blocks);
     blocks_drop(blocks);
     if (job->passes == 1)
         blocks_announce(blocks);
