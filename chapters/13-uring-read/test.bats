@@ -295,20 +295,6 @@ submitted() {
     assert_equal "$status" 1
 }
 
-# fail_enter ERROR WHEN: blocks through two slots, and that call fails. What the call was
-# is added to the file "failed".
-fail_enter() {
-    run --separate-stderr in_time strace -o "$BATS_TEST_TMPDIR/enter" \
-        -e signal=none -e trace=io_uring_enter \
-        -e inject=io_uring_enter:error="$1":when="$2" \
-        "$BIN/13-uring-read" --entries 2 -s 1M "$FILE"
-    sed -nE '/INJECTED/s/^[^,]*, ([0-9]+), ([01]), .*/\1 \2/p' "$BATS_TEST_TMPDIR/enter" \
-        >>"$BATS_TEST_TMPDIR/failed"
-}
-
-# failed KIND: has a call of that kind failed? A submit of 2 is "2 0", a wait "0 1".
-failed() { grep -qxE "$1" "$BATS_TEST_TMPDIR/failed" 2>/dev/null; }
-
 # Which call is the first that waits depends on the disk.
 @test "enter is made again after EINTR, be it a submit or a wait" {
     need_strace
@@ -316,7 +302,7 @@ failed() { grep -qxE "$1" "$BATS_TEST_TMPDIR/failed" 2>/dev/null; }
     right=$(checksum_of_01 -s 1M)
     for when in {2..30}; do
         ! failed '2 0' || ! failed '0 1' || break
-        fail_enter EINTR "$when"
+        fail_enter 13-uring-read EINTR "$when"
         assert_equal "$stderr" ''
         assert_success
         assert_equal "$(fact checksum 1) $(fact checksum 2)" "$right $right"
@@ -336,7 +322,7 @@ failed() { grep -qxE "$1" "$BATS_TEST_TMPDIR/failed" 2>/dev/null; }
     for error in EAGAIN EBUSY; do
         passed=0
         for when in {3..9}; do
-            fail_enter $error "$when"
+            fail_enter 13-uring-read $error "$when"
             if [[ $status == 0 ]]; then
                 assert_equal "$(fact checksum 1) $(fact checksum 2)" "$right $right"
                 # What was refused is in the SQ still, and needs room in the CQ.
@@ -360,7 +346,7 @@ failed() { grep -qxE "$1" "$BATS_TEST_TMPDIR/failed" 2>/dev/null; }
     big_blocks
     for when in {2..30}; do
         ! failed '[12] 0' || ! failed '0 1' || break
-        fail_enter EBUSY "$when"
+        fail_enter 13-uring-read EBUSY "$when"
         ((status == 0)) || assert_regex "$stderr" '^13-uring-read: submitting '
     done
     run -0 cat "$BATS_TEST_TMPDIR/failed"

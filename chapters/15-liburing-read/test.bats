@@ -8,6 +8,12 @@ setup() {
     FILE=$(make_file $((4 << 20)))
 }
 
+# Blocks of 1 MiB from a cold file: the disk takes a while.
+big_blocks() {
+    need_cold
+    FILE=$(make_file $((16 << 20)) big)
+}
+
 # lines_naming SOURCE: by another hand: without its comments, lines that name a queue, an
 # entry or a ring.
 lines_naming() {
@@ -64,13 +70,19 @@ submitted() {
     done
 }
 
-@test "refused: it says why and what to do" {
+@test "no ring: it says why, and shows nothing" {
     need_strace
     run --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=io_uring_setup:error=EPERM "$BIN/15-liburing-read" "$FILE"
     assert_regex "$stderr" '^15-liburing-read: setting up io_uring: Operation not'
     assert_equal "$output" ''
     assert_equal "$status" 77
+    # The last descriptor is the file's.
+    run --separate-stderr bash -c 'ulimit -n 4 && exec "$@"' bash \
+        "$BIN/15-liburing-read" "$FILE" 3<&-
+    assert_equal "$stderr" '15-liburing-read: setting up io_uring: Too many open files'
+    assert_equal "$output" ''
+    assert_equal "$status" 1
 }
 
 @test "what is in the cache comes in submit, and before the rest: no order is kept" {
@@ -92,21 +104,19 @@ submitted() {
     done
 }
 
-# The listing at the head of the page, with a main() around it.
-@test "the listing on the page compiles, and for a small file it works" {
-    {
-        printf '%s\n' '#include <fcntl.h>' '#include <liburing.h>' '#include <stdio.h>' \
-            'int main(int argc, char **argv) { enum { size = 4096 };' \
-            'static char data[64][size]; int n = argc - 1, fd = open(argv[1], O_RDONLY);'
-        perl -0ne 'print $1 if /```text\n(.*?)```/s' \
-            "$ROOT/chapters/15-liburing-read/README.md"
-        echo 'return 0; }'
-    } | cc -x c -o "$BATS_TEST_TMPDIR/listing" - -luring
-    run -0 "$BATS_TEST_TMPDIR/listing" "$FILE" 2 3
-    assert_output "$(printf 'block %s is there\n' 0 1 2)"
-    # A NULL from io_uring_get_sqe() with the ninth request.
-    run "$BATS_TEST_TMPDIR/listing" "$FILE" {2..9}
-    assert_equal "$status" 139
+# For the seventh mistake a kernel has to write into a slot at the wrong moment.
+@test "15-listing: right where all is well, and wrong in six ways" {
+    run -0 --separate-stderr "$BIN/15-listing"
+    assert_equal "$stderr" ''
+    assert_output "\
+                            it says              true    how it ends
+all is well                 4 blocks are there   4 of 4  status 0
+nine blocks, eight entries  nothing              0 of 9  Segmentation fault
+the file ends in block 3    4 blocks are there   3 of 4  status 0
+it may not read the file    reading: Success     0 of 4  status 0
+a signal while it waits     waiting: Success     0 of 1  Segmentation fault
+no descriptor is free       nothing              0 of 4  Segmentation fault
+the submit is refused       nothing              0 of 4  waits for ever"
 }
 
 @test "more blocks than slots: right with a ring of 1, 2 and 4" {
@@ -156,15 +166,27 @@ submitted() {
     done
 }
 
-@test "an interrupted wait or submit is made again" {
+# Which call is the first that waits depends on the disk.
+@test "an interrupted submit or wait is made again, and a wait that finds EBUSY" {
     need_strace
-    for when in 2 3; do # The first hands over nothing: chapter 13.
-        run --separate-stderr strace -o /dev/null -e signal=none \
-            -e inject=io_uring_enter:error=EINTR:when=$when \
-            "$BIN/15-liburing-read" "$FILE"
-        assert_equal "$stderr" ''
-        assert_success
-        assert_equal "$(fact checksum)" "$(checksum_of_01)"
+    big_blocks
+    right=$(checksum_of_01 -s 1M)
+    for error in EINTR EBUSY; do
+        rm -f "$BATS_TEST_TMPDIR/failed"
+        for when in {2..30}; do
+            ! failed '[12] 0' || ! failed '0 1' || break
+            fail_enter 15-liburing-read $error "$when"
+            if [[ $error == EBUSY && $status == 1 ]]; then
+                assert_regex "$stderr" '^15-liburing-read: submitting reads: '
+                continue
+            fi
+            assert_equal "$stderr" ''
+            assert_success
+            assert_equal "$(fact checksum)" "$right"
+        done
+        run -0 cat "$BATS_TEST_TMPDIR/failed"
+        assert_line --regexp '^[12] 0$'
+        assert_line '0 1'
     done
 }
 

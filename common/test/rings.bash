@@ -18,6 +18,20 @@ with_rings() {
         RINGS_LOG="$RINGS_LOG" "$@"
 }
 
+# fail_enter PROGRAM ERROR WHEN: blocks of $FILE through two slots, and that call of
+# io_uring_enter() fails. What the call was is added to the file "failed".
+fail_enter() {
+    run --separate-stderr in_time strace -o "$BATS_TEST_TMPDIR/enter" \
+        -e signal=none -e trace=io_uring_enter \
+        -e inject=io_uring_enter:error="$2":when="$3" \
+        "$BIN/$1" --entries 2 -s 1M "$FILE"
+    sed -nE '/INJECTED/s/^[^,]*, ([0-9]+), ([01]), .*/\1 \2/p' "$BATS_TEST_TMPDIR/enter" \
+        >>"$BATS_TEST_TMPDIR/failed"
+}
+
+# failed KIND: has a call of that kind failed? A submit of 2 is "2 0", a wait "0 1".
+failed() { grep -qxE "$1" "$BATS_TEST_TMPDIR/failed" 2>/dev/null; }
+
 # early_waits BLOCKS [TIMES]: print the waits in the log at which more could have
 # been handed over, when BLOCKS are read with TIMES requests each; or else "none of
 # N". After EAGAIN and EBUSY (-11, -16) nothing can be handed over just now.
