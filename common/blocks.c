@@ -174,7 +174,7 @@ static void print_size(off_t bytes)
            bytes == 1 ? "byte" : units[unit]);
 }
 
-void blocks_announce(const struct blocks *blocks)
+bool blocks_announce(const struct blocks *blocks)
 {
     long resident = blocks_resident(blocks), pages = blocks_pages(blocks);
     const char *name = strrchr(blocks->path, '/');
@@ -187,14 +187,15 @@ void blocks_announce(const struct blocks *blocks)
     if (resident == 0)
         printf("), cold: 0 of %ld pages cached\n", pages);
     else if (resident > 0)
-        printf("), warm: %ld of %ld pages stay cached\n"
+        printf("), %s: %ld of %ld pages stay cached\n"
                "(pages stay that are dirty or mapped, and on tmpfs all do)\n",
-               resident, pages);
+               resident == pages ? "warm" : "partly cached", resident, pages);
     else
         puts("), cold or warm: unknown\n"
              "(unknown: mincore() tells of files that you own or may write, "
              "and can map)");
     putchar('\n');
+    return resident == 0;
 }
 
 void blocks_move(struct blocks *blocks, void *memory)

@@ -80,8 +80,10 @@ long blocks_pages(const struct blocks *blocks);
 /**
  * Print the first line of the output: the file, the blocks, and whether they
  * are cold; if they are not, why that can be.
+ *
+ * @return true if they are: none of their pages is in the cache.
  */
-void blocks_announce(const struct blocks *blocks);
+bool blocks_announce(const struct blocks *blocks);
 
 /**
  * Have the blocks read into the caller's memory instead, of a kind that malloc()

@@ -45,15 +45,15 @@ static const struct program program = {
 
 /* pread() has returned n. How many bytes of the block is that?
 
-   All of them, mostly. It may be fewer: POSIX allows that, and Linux does it for
-   more than 2 GiB, and some network file systems for less. That is a success.
+   All of them, mostly. It may be fewer: POSIX allows that. Linux does it when one
+   asks for some 2 GiB, and some network file systems for less. That is a success.
 
-   EINTR: a signal came before a byte did. Nothing was read, so ask again. A local
-   disk does not do this. FUSE and CIFS do.
+   EINTR: a signal came before a byte did, and has run its handler. No byte has come,
+   so we return 0 bytes, and the loop asks again. A local disk does not do this. FUSE
+   and CIFS do.
 
-   0: here the file ends. We only ask for bytes that were there when we looked, so
-   somebody has cut the file shorter since. To ask again would give 0 again, for
-   ever. */
+   n is 0: here the file ends. blocks_open() has looked how long the file is, so
+   somebody has cut it shorter since. To ask again would give 0 again, for ever. */
 static size_t bytes_read(const struct blocks *blocks, unsigned i, ssize_t n)
 {
     if (n < 0 && errno == EINTR)
@@ -84,8 +84,8 @@ static void read_block(const struct blocks *blocks, unsigned i,
     timeline_completed(timeline, i);
 }
 
-/* Zeros first: what the last pass has read must not pass for what this one
-   reads. */
+/* Zeros first. Else bytes that the last pass has read would look as if this one
+   had. */
 static void read_all(const struct blocks *blocks, struct timeline *timeline)
 {
     blocks_clear(blocks);
@@ -99,8 +99,8 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline)
 
 /* Usually the kernel guesses what will be read next, and brings it in before
    anybody asks: readahead. blocks_open() has said that we read at random
-   (POSIX_FADV_RANDOM). Then the kernel brings in what is asked for, and we see
-   our own reads. This takes it back. */
+   (POSIX_FADV_RANDOM). Then the kernel brings in what is asked for and no more, and
+   we see our own reads. This function lets the kernel guess again. */
 static void let_it_read_ahead(int fd)
 {
     int error = posix_fadvise(fd, 0, 0, POSIX_FADV_NORMAL);
@@ -130,15 +130,14 @@ int main(int argc, char **argv)
     if (readahead_on)
         let_it_read_ahead(blocks.fd);
 
-    /* A rehearsal, which is not shown. The kernel's first copy into fresh memory
-       costs more than a later one, in some virtual machines ten times as much.
-       The disk shall not get the blame for that. */
+    /* A rehearsal, which is not shown. In some virtual machines the kernel's first
+       copy into a page of ours takes ten times as long as a later one, even if we
+       have written to that page before. The disk shall not get the blame. */
     struct timeline *rehearsal = timeline_new("rehearsal", blocks.count);
     read_all(&blocks, rehearsal);
 
     blocks_drop(&blocks); /* POSIX_FADV_DONTNEED: out of the page cache. */
-    blocks_announce(&blocks);
-    bool is_cold = blocks_resident(&blocks) == 0;
+    bool is_cold = blocks_announce(&blocks);
     struct timeline *cold =
         timeline_new(is_cold ? "cold" : "first", blocks.count);
     struct timeline *warm = timeline_new("warm", blocks.count);
@@ -148,15 +147,16 @@ int main(int argc, char **argv)
        the kernel brings in besides. */
     long before = blocks_file_resident(&blocks);
     read_all(&blocks, cold);
-    uint32_t checksum = blocks_checksum(&blocks);
-    read_all(&blocks, warm);
     long after = blocks_file_resident(&blocks);
+    uint32_t sum_cold = blocks_checksum(&blocks);
+    read_all(&blocks, warm);
+    uint32_t sum_warm = blocks_checksum(&blocks);
 
     timeline_draw(cold, warm); /* Both to one scale. */
-    timeline_facts(cold, checksum);
+    timeline_facts(cold, sum_cold);
     putchar('\n');
     timeline_draw(warm, cold);
-    timeline_facts(warm, blocks_checksum(&blocks));
+    timeline_facts(warm, sum_warm);
     print_pages(&blocks, before, after);
 
     timeline_trace(args.trace, (struct timeline *[]){cold, warm, NULL});

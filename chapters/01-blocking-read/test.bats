@@ -9,6 +9,16 @@ setup() {
     PAGES=$((8 * 65536 / PAGE))
 }
 
+# bars BLOCK|main [PASS]: from the trace, begin and end of each bar of that lane, in
+# microseconds.
+bars() {
+    perl -ne 'BEGIN { ($lane, $pass) = splice @ARGV, 0, 2 }
+        $tid{$2} = $1 if /"thread_name","pid":$pass,"tid":(\d+),"args":\{"name":"([^"]*)"/;
+        next unless /"ph":"X".*"pid":$pass,"tid":(\d+),"ts":([\d.]+),"dur":([\d.]+)/;
+        printf "%.3f %.3f\n", $2, $2 + $3 if defined $tid{$lane} && $1 == $tid{$lane};' \
+        "$1" "${2:-1}" "$BATS_TEST_TMPDIR/trace"
+}
+
 # A run reads the blocks three times. The first eight calls are the rehearsal, the
 # next eight the cold pass, the last eight the warm one.
 
@@ -70,23 +80,44 @@ need_readahead() {
     assert_success
     assert_equal "$(count_calls 'p?readv?2?' "<$FILE>")" 0
     once=$(seq 0 524288 3670016)
+    in_order() {
+        perl -ne 'BEGIN { $file = shift }
+            next unless index($_, "<$file>") >= 0;
+            print "$1\n" if /pread64.*, 65536, (\d+)\) += 65536$/;
+            print "$1\n" if /fadvise64.*POSIX_FADV_(\w+)/;' "$FILE" "$STRACE_LOG"
+    }
+    run -0 in_order
+    assert_output "$(printf '%s\n' RANDOM "$once" DONTNEED "$once" "$once")"
+    strace_calls pread64,fadvise64,fadvise64_64 "$BIN/01-blocking-read" --readahead \
+        "$FILE"
+    assert_success
+    run -0 in_order
+    assert_output "$(printf '%s\n' RANDOM NORMAL "$once" DONTNEED "$once" "$once")"
+}
+
+# The pages are counted through a mapping of the whole file.
+@test "strace: pages are counted before the cold pass, and right after it" {
+    need_strace
+    strace_calls pread64,mmap "$BIN/01-blocking-read" "$FILE"
+    assert_success
     run -0 perl -ne 'BEGIN { $file = shift }
         next unless index($_, "<$file>") >= 0;
-        print "$1\n" if /pread64.*, 65536, (\d+)\) += 65536$/;
-        print "$1\n" if /fadvise64.*POSIX_FADV_(\w+)/;' "$FILE" "$STRACE_LOG"
-    assert_output "$(printf '%s\n' RANDOM "$once" DONTNEED "$once" "$once")"
+        print "read " if /pread64/;
+        print "count " if /mmap\(NULL, 4194304, /;' "$FILE" "$STRACE_LOG"
+    eight='read read read read read read read read'
+    assert_output --partial "count $eight count $eight"
 }
 
 @test "-n and -s choose other blocks" {
     need_strace
-    strace_calls pread64 "$BIN/01-blocking-read" -n 3 -s 64K "$FILE"
+    strace_calls pread64 "$BIN/01-blocking-read" -n 3 -s 128K "$FILE"
     assert_success
     assert_equal "$(count_calls pread64 "<$FILE>")" 9
     # A third of the file, cut down to whole pages.
     third=$((4194304 / 3 / PAGE * PAGE))
-    assert_equal "$(calls pread64 "<$FILE>" "65536, $third) ")" \
+    assert_equal "$(calls pread64 "<$FILE>" "131072, $third) ")" \
         "$(calls pread64 "<$FILE>" | sed -n '2p;5p;8p')"
-    assert_line --partial '3 blocks of 64 KiB'
+    assert_line --partial '3 blocks of 128 KiB'
 }
 
 # 65536 is what strace says, and no byte has come.
@@ -97,6 +128,11 @@ need_readahead() {
     zeros=$(head -c 524288 /dev/zero >"$BATS_TEST_TMPDIR/zeros" &&
         crc32_of "$BATS_TEST_TMPDIR/zeros")
     assert_equal "$(fact checksum 1) $(fact checksum 2)" "$zeros $zeros"
+    # In the cold pass alone: each pass is summed by itself.
+    injected retval=65536:when=9..16
+    assert_equal "$(fact checksum 1)" "$zeros"
+    right=$(checksum_of_01)
+    assert_equal "$(fact checksum 2)" "$right"
 }
 
 # --- Where the time goes ----------------------------------------------------------
@@ -107,6 +143,7 @@ need_readahead() {
 # blocks, or for none.
 @test "cold: one sleep for each block, and warm: none" {
     need_cold
+    need_readahead
     for n in 8 5; do
         for _ in {1..6}; do
             blocking_read -n $n
@@ -121,7 +158,7 @@ need_readahead() {
 
 # Shares of time, and lanes, depend on who else wants the processor. In 237 of 240 of
 # these runs all of it held. Warm it always does: the thread never sleeps.
-@test "cold: blocked nearly all of the time, and warm: never, and in half of it" {
+@test "cold: in calls that sleep nearly all of the time; warm: never, and twice as fast" {
     need_cold
     for _ in {1..6}; do
         blocking_read --trace "$BATS_TEST_TMPDIR/trace"
@@ -140,6 +177,23 @@ need_readahead() {
     fail "blocked: $(fact 'main thread blocked' 1)"
 }
 
+# Nothing here depends on a time: the marks are made around the calls.
+@test "the staircase: a bar lasts from the request to the last byte, and then the next" {
+    blocking_read --trace "$BATS_TEST_TMPDIR/trace"
+    for pass in 1 2; do
+        last=0
+        for block in {0..7}; do
+            read -r begin end <<<"$(bars "block $block" $pass)"
+            read -r call back <<<"$(bars main $pass | sed -n "$((block + 1))p")"
+            assert [ "$end" ]
+            # The last bar has ended, this one begins, the call, this one ends.
+            printf '%s\n' "$last" "$begin" "$call" "$back" "$end" | sort -cn ||
+                fail "pass $pass, block $block: $last $begin $call $back $end"
+            last=$end
+        done
+    done
+}
+
 @test "both drawings have one scale, and the longer pass fills it" {
     need_cold
     blocking_read
@@ -147,6 +201,8 @@ need_readahead() {
     longer=$(printf '%s\n' "$(fact total 1)" "$(fact total 2)" | sort -n | tail -n 1)
     assert_equal "$scale" "$longer"$'\n'"$longer"
     assert_equal "$(grep -c '^block [0-7] .*█' <<<"$output")" 16
+    # To the right edge, but for what the program does between its calls.
+    assert_equal "$(grep -cE '^main  .{72,74}$' <<<"$output")" 1
 }
 
 # --- The pages of the file --------------------------------------------------------
@@ -204,10 +260,12 @@ need_readahead() {
     pages=$(cached)
     rm "$copy"
     assert_equal "$pages" "$((4194304 / PAGE)) before, $((4194304 / PAGE)) after"
+    assert_line --regexp '^first +0 '
+    refute_line --regexp '^cold +0 '
     assert_equal "$(fact 'sleeps in submit')" 0
 }
 
-@test "the pages of a file of more than 64 GiB are not counted, which would take long" {
+@test "the pages of a file of more than 64 GiB are not counted" {
     truncate -s 65G "$FILE" 2>/dev/null || skip 'no file can be as large here'
     run --separate-stderr timeout 10 "$BIN/01-blocking-read" "$FILE"
     assert_equal "$stderr" ''
@@ -227,21 +285,21 @@ need_readahead() {
     assert_equal "$(count_calls pread64 "<$FILE>")" 48
 }
 
-@test "a read that a signal interrupts is made again" {
+@test "a read that fails with EINTR is made again" {
     injected error=EINTR:when=2+2
     assert_equal "$stderr" ''
     assert_success
     checksums
 }
 
-@test "the file is cut shorter under way: an error, not a wait for ever" {
+@test "a read that finds the end of the file is an error, not a wait for ever" {
     injected retval=0:when=11+
     assert_equal "$stderr" "01-blocking-read: reading $FILE at byte 1048576: the file\
  ends sooner than its size said"
     assert_equal "$status" 1
 }
 
-@test "an error names the file and the place" {
+@test "an error names the file, the block's place, and the reason" {
     injected error=EIO:when=10
     assert_equal "$stderr" \
         "01-blocking-read: reading $FILE at byte 524288: Input/output error"

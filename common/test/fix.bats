@@ -387,7 +387,7 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     refute_line 'Nothing is changed yet.'
     mend 's/n \+ 7/n + 1/; s/count: %d/count: %d!/'
     run -1 fix check
-    assert_line --index 0 '01-off: what was reported is gone, but something else is broken now.'
+    assert_line --index 0 '01-off: what was reported is gone. This is wrong still:'
     assert_line '  the count is four'
     assert_line '    it is: count: 4!'
     refute_output --partial 'the source is what it was'
@@ -398,7 +398,7 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     run -0 --separate-stderr fix check
     assert_line --index 0 '01-off is fixed.'
     assert_line --index 1 "The chapter's other 2 promises that were tried hold as well."
-    assert_line "(This machine can't tell of 1.)"
+    assert_line --partial "(This machine can't tell: "
     assert_line '    +    for (int i = 1; i < n + 1; i++)'
     assert_line '    +    for (int i = 1; i <= n; i++)'
     assert_line '    the project, issue 7'
@@ -441,7 +441,7 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     mend 's/i < n/i <= n/'
     run -0 fix check
     assert_line '01-off is fixed.'
-    assert_line "(This machine can't tell of 2.)"
+    assert_output --regexp "This machine can.t tell: "
     bug seen 's/i <= n/i <= n + 0/'
     sed -i "s/'sum: 10'/'sum: 11'/" chapters/01-count/test.bats
     fix fix 01-seen

@@ -459,6 +459,7 @@ run_test() {
         done
         cd "$tree" && exec env -u BATS_LIBEXEC PATH="${PATH#"${BATS_LIBEXEC-}:"}" \
             ROOT="$tree" BUILD="$built_in" BIN="$built_in/bin" TMPDIR="$scratch" \
+            RIGHT_BIN="$BUILD/bin" \
             "$here/within" "$limit" bats --formatter tap \
             --print-output-on-failure -f "^$(as_regex "$title")\$" "$tree/$file"
     ) >"$log" 2>&1 </dev/null || status=$?

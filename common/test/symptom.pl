@@ -25,9 +25,11 @@ sub lines {
     return @lines;
 }
 
-# In 80 columns, with what stands before it: gaps of a table first, then the end.
+# In 80 columns, with what stands before it: folders of a path first, which say nothing
+# here, then gaps of a table, then the end.
 sub cut {
     my ($line) = @_;
+    $line =~ s{(?<![\w.])/(?:[^/\s]+/)+(?=[^/\s])}{.../}g if length($line) > 74;
     $line =~ s/(?<=\S) {3,}/  /g if length($line) > 74;
     return length($line) > 74 ? substr($line, 0, 71) . '...' : $line;
 }
