@@ -112,8 +112,8 @@ static void help(const struct program *program)
     puts("  --check        only say whether this machine can show it\n"
          "  --help         this text");
     printf("\nexample: %s%s\n", program->name,
-           program->takes_file ? " /usr/bin/cmake"
-           : program->copies   ? " /usr/bin/cmake /tmp/cmake"
+           program->takes_file ? " build/sample.data"
+           : program->copies   ? " build/sample.data build/copy"
                                : "");
     printf("page:    chapters/%s/README.md\n",
            program->page ? program->page : program->name);
