@@ -206,28 +206,35 @@ void step_show(void *context, const char *what, bool store)
 
 /* --- Showing --------------------------------------------------------------- */
 
-/* Does the reader want to see the next one alone? */
-static bool wait_for_enter(void)
+/* Which frame does the reader want to see after this one? With `one_by_one` false, no
+   more questions. */
+static unsigned ask(unsigned frame, bool *one_by_one)
 {
     char line[80];
+    unsigned step;
 
-    fputs("Enter: the next step   q and Enter: the rest at once ", stdout);
+    fputs("Enter: the next step   5 and Enter: step 5   q and Enter: the rest ",
+          stdout);
     args_flush();
-    return fgets(line, sizeof(line), stdin) && *line != 'q';
+    *one_by_one = fgets(line, sizeof(line), stdin) && *line != 'q';
+    if (*one_by_one && sscanf(line, "%u", &step) == 1 && step > 0 &&
+        step <= film.frames)
+        return step - 1;
+    return frame + 1;
 }
 
 void step_play(void)
 {
     bool one_by_one = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
 
-    for (unsigned i = 0; i < film.frames; i++) {
+    for (unsigned i = 0; i < film.frames;) {
         fputs(one_by_one ? "\033[H\033[2J" : "\f\n", stdout);
         fputs(film.frame[i], stdout);
-        free(film.frame[i]);
-        if (one_by_one && i + 1 < film.frames)
-            one_by_one = wait_for_enter();
+        i = one_by_one && i + 1 < film.frames ? ask(i, &one_by_one) : i + 1;
     }
     putchar('\n');
+    for (unsigned i = 0; i < film.frames; i++)
+        free(film.frame[i]);
     free(film.frame);
     film.frame = NULL;
     film.frames = 0;

@@ -6,8 +6,8 @@
  *
  * The steps are made at full speed, and the frames are kept. step_play() shows them.
  * So nobody who reads a frame gives the disk time to finish. On a terminal each frame
- * takes the screen, and waits for Enter; after q and Enter the rest comes without
- * waiting. Otherwise all frames come at once, and a form feed is before each.
+ * takes the screen, and waits for Enter; a number and Enter shows that step, and after
+ * q and Enter the rest comes without waiting. Otherwise all frames come at once, and a form feed is before each.
  */
 #ifndef STEP_H
 #define STEP_H

@@ -266,7 +266,17 @@ void timeline_threads(struct timeline *timeline)
 /* --- Drawing ------------------------------------------------------------- */
 
 /* How a stretch of a lane looks. Later ones win where two share a cell. */
-enum look { NOTHING, WORKING, RUNNING, WAITING, BLOCKED, BLOCK, DOT, LOOKS };
+enum look {
+    NOTHING,
+    WORKING,
+    RUNNING,
+    WAITING,
+    BLOCKED,
+    BLOCK,
+    DOT,
+    COMPLETE,
+    LOOKS
+};
 
 static const struct {
     const char *utf8, *ascii, *color;
@@ -274,7 +284,7 @@ static const struct {
     [NOTHING] = {" ", " ", ""},         [WORKING] = {"▚", "+", "\033[33m"},
     [RUNNING] = {"▒", "-", "\033[32m"}, [WAITING] = {"░", ".", "\033[34m"},
     [BLOCKED] = {"█", "#", "\033[31m"}, [BLOCK] = {"█", "=", "\033[36m"},
-    [DOT] = {"·", ".", "\033[32m"},
+    [DOT] = {"·", ".", "\033[32m"},     [COMPLETE] = {"◆", "*", "\033[36m"},
 };
 
 /* In columns. LEGEND: so many does the legend take in one line. */
@@ -349,14 +359,16 @@ static double ms(int64_t nanoseconds)
 }
 
 /* All that a main lane can hold, whether or not it does: what is printed shall
-   not depend on what took how long. `facts` tells whether there is own work. */
-static void print_legend(unsigned lane, unsigned facts)
+   not depend on what took how long. `facts` tells whether there is own work, and
+   `complete` whether it is marked when blocks are complete. */
+static void print_legend(unsigned lane, unsigned facts, bool complete)
 {
     static const char *const meaning[LOOKS] = {
         [WORKING] = "works on its own, no system call",
         [RUNNING] = "in a system call, running",
         [WAITING] = "waits, by choice",
         [BLOCKED] = "waits in submit",
+        [COMPLETE] = "finds blocks complete",
     };
     const char *line = "\n      ",
                *between = LABEL + lane < LEGEND ? line : "  ";
@@ -364,7 +376,11 @@ static void print_legend(unsigned lane, unsigned facts)
     fputs("main: ", stdout);
     if (facts & FACT_WORK) {
         print_look(WORKING, terminal_in_color());
-        printf(" %s%s", meaning[WORKING], line);
+        printf(" %s%s", meaning[WORKING], complete ? between : line);
+    }
+    if (complete) {
+        print_look(COMPLETE, terminal_in_color());
+        printf(" %s%s", meaning[COMPLETE], line);
     }
     for (enum look look = RUNNING; look <= BLOCKED; look++) {
         print_look(look, terminal_in_color());
@@ -382,13 +398,18 @@ static void print_ruler(const char *title, int64_t full, unsigned width)
 }
 
 static void print_main(const char *label, const struct timeline *timeline,
-                       int64_t full, unsigned width)
+                       int64_t full, unsigned width, bool complete)
 {
     enum look lane[WIDTH] = {NOTHING};
 
     for (unsigned i = 0; i < timeline->calls; i++) {
         const struct bar *call = &timeline->main[i];
         fill(lane, width, call, full, look_of(call));
+    }
+    for (unsigned i = 0; complete && i < timeline->blocks; i++) {
+        int64_t end = timeline->block[i].end;
+        fill(lane, width, &(struct bar){.begin = end, .end = end}, full,
+             COMPLETE);
     }
     print_lane(label, lane, width);
 }
@@ -403,7 +424,7 @@ void timeline_draw(const struct timeline *timeline,
     if (full < 1)
         full = 1; /* A clock too coarse to see it. */
     print_ruler(timeline->title, full, width);
-    print_main("main", timeline, full, width);
+    print_main("main", timeline, full, width, false);
     for (unsigned i = 0; i < timeline->blocks; i++) {
         enum look lane[WIDTH] = {NOTHING};
         char text[32];
@@ -413,7 +434,7 @@ void timeline_draw(const struct timeline *timeline,
         print_lane(text, lane, width);
     }
 
-    print_legend(width, timeline->facts);
+    print_legend(width, timeline->facts, false);
 }
 
 void timeline_draw_main(struct timeline *const *timelines)
@@ -424,10 +445,14 @@ void timeline_draw_main(struct timeline *const *timelines)
     for (unsigned i = 0; timelines[i]; i++)
         if (timelines[i]->total > full)
             full = timelines[i]->total;
+    /* A ring tells of several completions at once. Where each call brings a block,
+       the bars say it. */
+    bool complete = timelines[0]->facts & FACT_COMPLETED;
+
     print_ruler("", full, width);
     for (unsigned i = 0; timelines[i]; i++)
-        print_main(timelines[i]->title, timelines[i], full, width);
-    print_legend(width, timelines[0]->facts);
+        print_main(timelines[i]->title, timelines[i], full, width, complete);
+    print_legend(width, timelines[0]->facts, complete);
 }
 
 void timeline_dots(const struct timeline *timeline, const char *label,
@@ -563,6 +588,17 @@ static void print_calls(const struct timeline *timeline)
            calls[CALL_WAIT]);
 }
 
+static void print_time(const struct timeline *timeline)
+{
+    int64_t time[OWN_WORK + 1] = {0};
+
+    for (unsigned i = 0; i < timeline->calls; i++)
+        time[timeline->main[i].call] +=
+            timeline->main[i].end - timeline->main[i].begin;
+    printf("time: %.2f ms in submit, %.2f ms in wait, %.2f ms at work\n",
+           ms(time[CALL_SUBMIT]), ms(time[CALL_WAIT]), ms(time[OWN_WORK]));
+}
+
 static void print_sleeps_in_submit(const struct timeline *timeline)
 {
     long sleeps = 0;
@@ -606,6 +642,8 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
                came[IN_SUBMIT], came[IN_WAIT], came[AT_WORK], came[BETWEEN]);
     if (facts & FACT_ORDER)
         print_order(timeline);
+    if (facts & FACT_TIME)
+        print_time(timeline);
     printf("total: %.2f ms\n", ms(timeline->total));
     printf("checksum: %08x\n", (unsigned)checksum);
 }

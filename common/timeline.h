@@ -49,6 +49,7 @@ enum fact {
     FACT_THREADS = 1 << 6,          /**< `threads` */
     FACT_COMPLETED = 1 << 7,        /**< `completed` */
     FACT_ORDER = 1 << 8,            /**< `completed in the order` */
+    FACT_TIME = 1 << 10,            /**< `time` */
     /** What is printed where nobody says otherwise. */
     FACTS = FACT_IN_FLIGHT | FACT_BLOCKED | FACT_SLEEPS_IN_SUBMIT |
             FACT_THREADS | FACT_COMPLETED | FACT_ORDER

@@ -78,7 +78,7 @@ add_up() {
 
 @test "strace: one enter submits all eight; nobody else reads the file" {
     need_strace
-    strace_calls io_uring_enter,pread64,read,readv,io_submit \
+    strace_calls io_uring_enter,pread64,read,readv,preadv,preadv2,io_submit \
         "$BIN/13-uring-read" "$FILE"
     assert_success
     run -0 calls io_uring_enter
@@ -87,7 +87,7 @@ add_up() {
     # Before, the job has read the blocks once, for the sake of its memory.
     sed -i '0,/io_uring_enter.*, 8, /d' "$STRACE_LOG"
     assert_equal "$(count_calls io_uring_enter ', 8, ')" 1
-    for call in pread64 read readv io_submit; do
+    for call in pread64 read readv preadv preadv2 io_submit; do
         assert_equal "$(count_calls $call "<$FILE>")" 0
     done
     # A wait is for one completion.
@@ -151,10 +151,25 @@ add_up() {
         (($(came 'at work' 2) < 8)) || break
     done
     assert_equal "$(came 'at work' 2)" 8
-    # It looks between two pieces, and not after all of them.
+    # The mark stands where they came.
+    assert_line --regexp '^together  ▒+ ?▚+◆[◆▚]*▚'
+    assert_line --regexp '^in turn   ▒[▒░◆ ]*◆[░ ]*▚+$'
     [[ $(fact work 2) =~ ^50000\ pieces,\ ([0-9]+)\ with ]]
     assert [ "${BASH_REMATCH[1]}" -gt 0 ]
     assert [ "${BASH_REMATCH[1]}" -lt 50000 ]
+}
+
+# Here a completion comes between a look and the next piece once in a hundred runs or so.
+# A program that looks at each 64th piece goes on for 32 pieces on average.
+@test "cold, together: what has come is reaped before the next piece of work" {
+    big_blocks
+    late=0
+    for _ in {1..5}; do
+        with_rings RINGS_LATE=1 "$BIN/13-uring-read" -s 1M --work 20000 "$FILE"
+        assert_success
+        late=$((late + $(grep -c late "$RINGS_LOG" || :)))
+    done
+    assert [ $late -le 8 ]
 }
 
 # getrusage() belongs to the timeline, after the submit and at the end.
@@ -218,6 +233,25 @@ bars() {
     perl -ne 'BEGIN { $pass = shift }
         print "$1 " if /"name":"(own|running|waits)[^"]*","pid":$pass,"tid":0,"ts"/' \
         "$1" "$BATS_TEST_TMPDIR/trace"
+}
+
+@test "the time in its parts, as the trace has it" {
+    uring_read --work 3000 --trace "$BATS_TEST_TMPDIR/trace"
+    for pass in 1 2; do
+        # Own work, and calls of both kinds, in hundredths of a millisecond.
+        parts=$(perl -ne 'BEGIN { $pass = shift }
+            $time{$1 eq "own" ? 1 : 0} += $2
+                if /"name":"(\w+)[^"]*","pid":$pass,"tid":0,"ts":[\d.]+,"dur":([\d.]+)/;
+            END { printf "%.0f %.0f", $time{0} / 10, $time{1} / 10 }' \
+            $pass "$BATS_TEST_TMPDIR/trace")
+        [[ $(fact time $pass) =~ ^([0-9]+)\.([0-9]+)\ ms\ in\ submit,\ ([0-9]+)\.([0-9]+)\ ms\ in\ wait,\ ([0-9]+)\.([0-9]+)\ ms\ at\ work$ ]]
+        calls=$((10#${BASH_REMATCH[1]}${BASH_REMATCH[2]} +
+            10#${BASH_REMATCH[3]}${BASH_REMATCH[4]}))
+        # Each is rounded by itself.
+        assert [ $((calls - ${parts% *})) -ge -2 ]
+        assert [ $((calls - ${parts% *})) -le 2 ]
+        assert_equal "$((10#${BASH_REMATCH[5]}${BASH_REMATCH[6]}))" "${parts#* }"
+    done
 }
 
 @test "cold, together: all that the rings have room for is handed over before it works" {
@@ -467,10 +501,12 @@ frames() {
     run -2 "$BIN/13-uring-read" --step --entries 16 "$FILE"
 }
 
-@test "--step on a terminal: Enter shows the next frame, q the rest" {
+@test "--step on a terminal: Enter shows the next frame, a number that one, q the rest" {
     command -v script >/dev/null || skip 'script is not installed'
     run -0 script -qec "stty rows 24 cols 80; '$BIN/13-uring-read' --step -s 128K '$FILE'" \
-        /dev/null <<<$'\n\nq\n'
-    assert_equal "$(grep -c 'Enter: the next step' <<<"$output")" 3
+        /dev/null <<<$'\n\n7\n2\nq\n'
+    assert_equal "$(grep -c 'Enter: the next step' <<<"$output")" 5
+    assert_equal "$(grep -o 'Step [0-9]*' <<<"$output" | head -n 6 | xargs)" \
+        'Step 1 Step 2 Step 3 Step 7 Step 2 Step 3'
     assert_output --partial 'in turn: checksum: '
 }

@@ -32,7 +32,8 @@ static const struct program program = {
     .ready = ready_uring_read,
     .main_lanes = true,
     .facts = FACT_WORK | FACT_CALLS | FACT_SLEEPS | FACT_SLEEPS_IN_SUBMIT |
-             FACT_IN_FLIGHT | FACT_THREADS | FACT_COMPLETED | FACT_ORDER,
+             FACT_IN_FLIGHT | FACT_THREADS | FACT_COMPLETED | FACT_ORDER |
+             FACT_TIME,
     .options =
         (const struct program_option[]){
             OPTION_NUMBER("work", "pieces of own work, 4 KiB summed in each",
@@ -53,7 +54,7 @@ struct reader {
         size_t done; /* Bytes read so far. */
         bool asked; /* An SQE asks for the rest, and its CQE is not read yet. */
     } request[MAX_BLOCKS];
-    unsigned blocks_full; /* How many blocks are. */
+    unsigned blocks_full; /* The number of blocks that are full. */
     unsigned pieces_left; /* How much of its own work is to be done. */
 };
 
@@ -89,20 +90,24 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
             sleep_until_completion(r);
     }
     if (r->pieces_left > 0)
-        work(r); /* Nothing is in flight now: all that is left of it. */
+        work(r); /* Nothing is in flight now, so it does all the rest. */
 }
+
+/* The calls of timeline_...() below record what the picture shows. They have no part
+   in the reading. */
 
 /* --- What the counters know ---------------------------------------------- */
 
 /* Each queue has a head and a tail. They count, from 0, and never go back. We
    write the SQ's tail and the CQ's head, the kernel writes the other two. The
-   difference of two counters is the number of requests between two steps: filled
+   difference of two counters is the number of requests between two steps: published
    and taken, taken and completed, completed and read. So this program counts no
    requests itself. After a signal or an error no count of ours can be wrong.
 
-   Acquire, when we load a counter that the kernel writes: what the kernel stored
-   before it moved the counter, we see after we have loaded it. That is the CQE, and
-   the bytes of the block as well. Chapter 11. */
+   Acquire, when we load a counter that the kernel writes. What the kernel stored before
+   it moved the CQ's tail, we see after we have loaded it: the CQE, and the bytes of the
+   block. And what it read before it moved the SQ's head, it has read before we write
+   over those slots. Chapter 11. */
 
 /* We have published them, and the kernel has not taken them. */
 static unsigned to_submit(const struct ring *ring)
@@ -129,7 +134,10 @@ static unsigned in_flight(const struct ring *ring)
 
 /* --- Fill: we produce SQEs ------------------------------------------------ */
 
-/* How many SQEs may we fill? Two queues set a limit, and the smaller one counts.
+/* How many SQEs may we fill? So many that this stays true:
+
+       to_submit             <= sq_entries
+       to_submit + in_flight <= cq_entries
 
    The SQ has so many slots. An entry that the kernel has not taken is still in
    its slot. Whoever overwrites it loses a read.
@@ -189,15 +197,16 @@ static unsigned fill(struct reader *r)
 /* Hand over what fill() has published, and wait for nothing: that is the 0. One call
    could submit and wait, but then we could not see how long each of them takes.
 
-   EINTR: a signal came before the kernel took an entry. We call again.
+   EINTR: the manual page has it for calls that wait. If one comes all the same, the
+   kernel has taken nothing, and we call again.
 
    The kernel may take fewer entries than we offer. The counters know what is left,
    and the loop comes back for it.
 
-   EAGAIN: the kernel has no memory for another request. EBUSY: completions wait
-   for room in the CQ. These errors are gone when something in flight has completed
-   and we have reaped it. With nothing in flight no completion will ever come, and a
-   program that waited for one would hang. So then it is an error. */
+   EAGAIN: the kernel has no memory for another request. EBUSY, in older kernels:
+   completions wait for room in the CQ. These errors are gone when something in flight
+   has completed and we have reaped it. With nothing in flight no completion will ever
+   come, and a program that waited for one would hang. So then it is an error. */
 static unsigned submit(struct reader *r)
 {
     unsigned n = to_submit(r->ring);
@@ -227,8 +236,8 @@ static unsigned submit(struct reader *r)
 
    Fewer bytes than we asked for is a success: the block wants bytes again, and
    the next fill() asks for the rest. After -EINTR the next fill() asks again, too.
-   The kernel restarts a system call that a signal has cut short, but not a request
-   in a ring. */
+   With SA_RESTART the kernel makes a pread() again that a signal has cut short. Nobody
+   makes a request in a ring again, but us. */
 static void complete(struct reader *r, const struct io_uring_cqe *cqe)
 {
     unsigned i = (unsigned)cqe->user_data;
