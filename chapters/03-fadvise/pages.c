@@ -98,13 +98,13 @@ static const struct trial {
 
 /* What the kernel reads ahead is still on its way when the last pread() has returned.
    When have all its pages come? Nothing tells us, and there is nothing to wait for. So
-   this can only guess: look again and again, until the count has not grown for 50 ms.
+   this can only guess: look again and again, until the count has not grown for 20 ms.
 
    The kernel may also take a page back between two looks. So the larger count is the
    one. */
 static long count_in_the_end(const struct file *file)
 {
-    const struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
     long before, now = count(file);
 
     do {
