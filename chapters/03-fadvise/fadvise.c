@@ -31,7 +31,7 @@ static const struct program program = {
     .does = "Reads blocks of a file, with and without posix_fadvise(2).",
     .ready = ready_advice,
     .main_lanes = true,
-    .facts = FACT_SLEEPS | FACT_SLEEPS_IN_SUBMIT,
+    .facts = FACT_OWN_WORK | FACT_SLEEPS | FACT_SLEEPS_IN_SUBMIT,
     .options =
         (const struct program_option[]){
             OPTION_NUMBER("work", "pieces of own work, 4 KiB summed in each",
@@ -66,8 +66,8 @@ static void advise(const struct blocks *blocks, unsigned i)
    if somebody asks.
 
    One call for each block, and not one for the whole file. The file is much larger
-   than what we need. And the kernel cuts each call down to a few MiB, so the
-   blocks at the end of the file would get no advice at all. */
+   than what we need. And the kernel follows one call only so far: 03-pages shows how
+   far. Blocks that lie further back would get no advice at all. */
 static void advise_all(const struct blocks *blocks, struct timeline *timeline)
 {
     for (unsigned i = 0; i < blocks->count; i++) {

@@ -77,9 +77,8 @@ inject() {
     checksums -n 3 -s 128K
 }
 
-# Of 170 runs of these two sizes, most of them beside fifteen others, 157 had just these
-# numbers. Where nothing is advised, or too late, no pass sleeps less than the first, in
-# none of 80 runs.
+# Of 130 runs of these two sizes, beside the work of others, 124 had just these numbers.
+# Of 100 runs of a program that gives no advice, or gives it too late, none had.
 @test "cold: a sleep for each block, one or two after advice, none after work" {
     need_cold
     for n in 8 5; do
@@ -98,6 +97,7 @@ inject() {
     done
 }
 
+# 40 of 40 did. Where the advice waits for its pages, none does.
 @test "cold, no work: advice alone does not spare the thread all sleep" {
     need_cold
     for _ in {1..10}; do
@@ -269,42 +269,47 @@ bars() {
 }
 
 # force_page_cache_ra(): the limit is the readahead, or the largest request if that is
-# more. A partition has no queue; its disk has.
-@test "one WILLNEED brings in pages that nobody reads, and not any number" {
+# more. A partition has no queue; its disk has. In 20 of 20 runs, beside others, it was
+# the limit.
+@test "one WILLNEED brings in pages that nobody reads, up to the limit of the device" {
     need_cold
-    local limit most sys
+    local limit most sys came
     size_of_file $((16 << 20))
+    limit=$(read_ahead_kb) || skip 'no limit of readahead is known for this file system'
+    sys=$(realpath "/sys/dev/block/$(stat -c %Hd:%Ld "$FILE")") || skip 'no block device'
+    [[ -e $sys/queue ]] || sys=${sys%/*}
+    most=$(cat "$sys/queue/max_sectors_kb") || skip 'no limit of a request is known'
+    ((limit > most)) || limit=$most
+    ((limit < 16384)) || limit=16384
     for _ in {1..5}; do
         pages
         came=$(came WILLNEED '0 pages')
-        ((came == 0)) || break
+        ((came != limit * 1024 / PAGE)) || return 0
     done
-    assert [ "$came" -gt 0 ]
-    limit=$(read_ahead_kb) || return 0
-    sys=$(realpath "/sys/dev/block/$(stat -c %Hd:%Ld "$FILE")") || return 0
-    [[ -e $sys/queue ]] || sys=${sys%/*}
-    most=$(cat "$sys/queue/max_sectors_kb") || return 0
-    ((limit > most)) || limit=$most
-    assert [ "$came" -le $((limit * 1024 / PAGE)) ]
+    assert_equal "$came" $((limit * 1024 / PAGE))
 }
 
-@test "strace: each trial opens the file anew, and gives just its own advice" {
+@test "strace: each trial opens the file anew, gives its own advice alone, and looks again" {
     need_strace
-    strace_calls openat,fadvise64,pread64,close "$BIN/03-pages" "$FILE"
+    strace_calls openat,fadvise64,pread64,nanosleep,clock_nanosleep,close \
+        "$BIN/03-pages" "$FILE"
     assert_equal "$stderr" ''
     assert_success
     run -0 perl -ne 'BEGIN { $file = shift }
         print "open" if /openat.*"\Q$file\E"/;
+        $sleeps++ if /nanosleep\(/;
         next unless index($_, "<$file>") >= 0;
         print " $1" if /fadvise64\(.*, 0, 0, POSIX_FADV_(\w+)\) = 0$/;
         $reads++ if /pread64/;
-        print $reads ? " $reads" : "", "\n" and $reads = 0 if /close/' "$FILE" "$STRACE_LOG"
-    assert_output "open RANDOM DONTNEEDopen DONTNEED 1
-open DONTNEED 1
-open DONTNEED 256
-open DONTNEED SEQUENTIAL 256
-open DONTNEED RANDOM 256
-open DONTNEED WILLNEED"
+        next unless /close/;
+        print $reads ? " $reads" : "", $sleeps ? ", looks again" : "", "\n";
+        $reads = $sleeps = 0' "$FILE" "$STRACE_LOG"
+    assert_output "open RANDOM DONTNEEDopen DONTNEED 1, looks again
+open DONTNEED 1, looks again
+open DONTNEED 256, looks again
+open DONTNEED SEQUENTIAL 256, looks again
+open DONTNEED RANDOM 256, looks again
+open DONTNEED WILLNEED, looks again"
 }
 
 # bats test_tags=deep
