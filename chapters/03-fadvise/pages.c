@@ -52,17 +52,18 @@ enum { MOST = 64 << 20, SCRATCH = 1 << 20 };
    A page that is still on its way is not.
 
    The kernel does not tell everybody. Which pages of a file are in the cache says what
-   others have read of it. */
+   others have read of it. Then the count is PAGES_UNKNOWN. */
 static long count(const struct file *file)
 {
-    long pages = disk_resident(file->fd, 0, (size_t)file->size);
+    return disk_resident(file->fd, 0, (size_t)file->size);
+}
 
+static void print_pages(int width, long pages)
+{
     if (pages == PAGES_UNKNOWN)
-        errx(1,
-             "counting pages of %s: mincore() tells only of a file that you "
-             "own or may write, and can map",
-             file->path);
-    return pages;
+        printf("%*s\n", width, "unknown");
+    else
+        printf("%*ld\n", width, pages);
 }
 
 /* The result is the error itself, and errno stays as it was. A length of 0 means: up
@@ -162,8 +163,9 @@ static void try(const struct trial *trial, struct file file)
              pages == 0      ? ""
              : trial->middle ? ", in the middle"
                              : ", from the start");
-    printf("%-14s%-30s%18ld\n", trial->name, reads,
-           count_in_the_end(&file) - before);
+    printf("%-14s%-30s", trial->name, reads);
+    long after = count_in_the_end(&file);
+    print_pages(18, after == PAGES_UNKNOWN ? after : after - before);
     if (close(file.fd))
         err(1, "closing %s", file.path);
 }
@@ -208,7 +210,8 @@ static void write_all(const struct file *file)
 
 static void print_staying(const char *step, const struct file *file)
 {
-    printf("%-44s%18ld\n", step, count(file));
+    printf("%-44s", step);
+    print_pages(18, count(file));
 }
 
 /* A page that is dirty can't be dropped: what was written would be lost. DONTNEED
@@ -257,11 +260,16 @@ int main(int argc, char **argv)
     struct file file = {blocks.path, blocks.fd,
                         blocks.file_size < MOST ? blocks.file_size : MOST};
     struct file scratch = {"the scratch file", scratch_open(0), SCRATCH};
-    count(&scratch); /* If nobody tells us, then before anything is shown. */
     advise(&file, 0, 0, POSIX_FADV_DONTNEED);
-    printf("pages looked at: %jd, cached before each line: %ld\n\n",
-           (intmax_t)(file.size + page - 1) / page, count(&file));
+    printf("pages looked at: %jd, cached before each line: ",
+           (intmax_t)(file.size + page - 1) / page);
+    long cached = count(&file);
+    print_pages(0, cached);
+    if (cached == PAGES_UNKNOWN)
+        puts("(unknown: mincore() tells of files that you own or may write, "
+             "and can map)");
 
+    putchar('\n');
     printf("%-14s%-30s%18s\n", "advice", "then the program reads",
            "pages that come");
     for (unsigned i = 0; i < sizeof(trials) / sizeof(*trials); i++)
