@@ -5,9 +5,9 @@
  * gives advice, reads a little, or both. Then of a file that was just written: how
  * many go when the program says that it does not need them.
  *
- * Watch for: the last column of each table. In the first it is larger than what was
- * read, unless the advice is RANDOM. In the second it is 0 only after an fsync(2),
- * or at the second try.
+ * Watch for: the last column of each table. In the first it says how far the kernel
+ * goes beyond what was read. RANDOM makes it stop there. In the second it is 0 only
+ * after an fsync(2), or at the second try.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/03-fadvise/pages.c \
  *           common/?*.c -lz -o 03-pages
@@ -269,8 +269,7 @@ int main(int argc, char **argv)
         puts("(unknown: mincore() tells of files that you own or may write, "
              "and can map)");
 
-    putchar('\n');
-    printf("%-14s%-30s%18s\n", "advice", "then the program reads",
+    printf("\n%-14s%-30s%18s\n", "advice", "then the program reads",
            "pages that come");
     for (unsigned i = 0; i < sizeof(trials) / sizeof(*trials); i++)
         try(&trials[i], file);
