@@ -152,6 +152,16 @@ void ready_threads(unsigned threads)
         errx(1, "making a process: %s", strerror(error));
 }
 
+void ready_advice(const struct args *args)
+{
+    (void)args;
+    /* Elsewhere this is EBADF. */
+    if (posix_fadvise(-1, 0, 0, POSIX_FADV_NORMAL) == ENOSYS)
+        cannot_show("posix_fadvise(): %s.\n"
+                    "This needs a kernel with CONFIG_ADVISE_SYSCALLS",
+                    strerror(ENOSYS));
+}
+
 void ready_aio(const struct args *args)
 {
     aio_context_t context = 0;

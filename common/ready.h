@@ -63,6 +63,10 @@ enum { READY_MAX_THREADS = 64 };
  */
 void ready_threads(unsigned threads);
 
+/** posix_fadvise(2), which a kernel may be built without. In a run, too: this call
+ *  is about no file, and opens nothing. */
+void ready_advice(const struct args *args);
+
 /** Linux AIO: a context is set up, and takes a request. Linux 2.6. */
 void ready_aio(const struct args *args);
 

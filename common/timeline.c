@@ -374,7 +374,7 @@ static void print_legend(unsigned lane, unsigned facts, bool complete)
                *between = LABEL + lane < LEGEND ? line : "  ";
 
     fputs("main: ", stdout);
-    if (facts & FACT_WORK) {
+    if (facts & (FACT_WORK | FACT_OWN_WORK)) {
         print_look(WORKING, terminal_in_color());
         printf(" %s%s", meaning[WORKING], complete ? between : line);
     }

@@ -49,6 +49,9 @@ enum fact {
     FACT_THREADS = 1 << 6,          /**< `threads` */
     FACT_COMPLETED = 1 << 7,        /**< `completed` */
     FACT_ORDER = 1 << 8,            /**< `completed in the order` */
+    /** No line: the program works on its own, and the legend has the sign for it.
+     *  FACT_WORK says so, too. */
+    FACT_OWN_WORK = 1 << 9,
     FACT_TIME = 1 << 10,            /**< `time` */
     /** What is printed where nobody says otherwise. */
     FACTS = FACT_IN_FLIGHT | FACT_BLOCKED | FACT_SLEEPS_IN_SUBMIT |

@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
-# 03 · Advice: WILLNEED starts the reads and tells nobody when they are done.
+# 03 · Advice: WILLNEED starts the reads and tells nobody when they are done; and what
+# advice brings into the cache, and keeps there.
 
 setup() {
     load ../../common/test/helpers
@@ -7,232 +8,380 @@ setup() {
     # The scratch file too goes to the disk of the test's own files.
     export TMPDIR=$BATS_TEST_TMPDIR/scratch
     mkdir "$TMPDIR"
+    # So many pages 03-pages reads in order, if the file has them.
+    MANY=$(((4 << 20) / PAGE < 256 ? (4 << 20) / PAGE : 256))
 }
 
-# row NAME: its three numbers in the table.
-row() { sed -nE "s/^$1 +([0-9]+) +([0-9]+) +([0-9]+)$/\1 \2 \3/p" <<<"$output"; }
-
-@test "both passes read what 01 reads; advised, all eight are in flight" {
-    run -0 --separate-stderr "$BIN/03-fadvise" "$FILE"
-    for pass in 1 2; do
-        assert_equal "$(fact checksum $pass)" "$(checksum_of_01)"
-        assert_equal "$(fact 'completed in the order' $pass)" '0 1 2 3 4 5 6 7'
-        assert_equal "$(fact threads $pass)" 1
-    done
-    assert_equal "$(fact 'most in flight' 1)" 1
-    assert_equal "$(in_submit 1)" '8 of 8'
-    assert_equal "$(fact 'most in flight' 2)" 8
-    assert_equal "$(in_submit 2)" '0 of 8'
+# fadvise [OPTION]...: run the lesson on $FILE. It must succeed, and say nothing on
+# stderr.
+fadvise() {
+    run --separate-stderr in_time "$BIN/03-fadvise" "$@" "$FILE"
     assert_equal "$stderr" ''
-}
-
-# order: what the log says of $FILE, a letter a call: d for DONTNEED, w for
-# WILLNEED, a for other advice, r for a read.
-order() {
-    grep -F "<$FILE>" "$STRACE_LOG" | sed -E 's/^.*DONTNEED.*/d/
-        s/^.*WILLNEED.*/w/; s/^.*POSIX_FADV.*/a/; s/^.* pread64.*/r/' |
-        tr -d '\n'
-}
-
-@test "strace: eight advices, then eight reads, of the same places" {
-    need_strace
-    strace_calls fadvise64,pread64,read,readv,preadv,preadv2 \
-        "$BIN/03-fadvise" "$FILE"
     assert_success
-    # Readahead off, rehearsal; cold; advised; the table: an advice, then reads. On tmpfs
-    # nothing can be dropped, so it is tried again.
-    reads=rrrrrrrr
-    assert_regex "$(order)" "^ad${reads}d${reads}d${reads//r/w}${reads}d+ar+d+a"
-
-    offsets=$(seq 0 524288 3670016)
-    assert_equal "$(calls fadvise64 "<$FILE>" WILLNEED | head -n 8 |
-        sed -E 's/.*, ([0-9]+), 65536, POSIX_FADV_WILLNEED\) = 0$/\1/')" "$offsets"
-    assert_equal "$(calls pread64 "<$FILE>" | sed -n 17,24p |
-        sed -E 's/.*, 65536, ([0-9]+)\) = 65536$/\1/')" "$offsets"
 }
 
-# A busy machine may stop the thread anywhere, until the disk is done. So these
-# two ask whether it can be seen at all: in one of twenty runs.
-@test "cold, WILLNEED does not wait for the pages, and the reads wait less" {
-    need_cold
-    for _ in {1..20}; do
-        run -0 "$BIN/03-fadvise" "$FILE"
-        assert_line --index 0 --partial ', cold: 0 of '
-        assert [ "$(fact 'sleeps in submit' 1)" -gt 0 ]
-        read -r there _ all <<<"$(fact 'pages in the cache when the reads began')"
-        assert_equal "$all" $((8 * 65536 / PAGE))
-        read -r plain _ _ advised _ <<<"$(fact 'main thread waited')"
-        if [[ $(fact 'sleeps in submit' 2) == 0 ]] && ((there < all)) &&
-            perl -e 'exit !($ARGV[1] < $ARGV[0])' "$plain" "$advised"; then
-            return 0
-        fi
-    done
-    fail "$output"
+# checksums [OPTION]...: is that of each pass 01's?
+checksums() {
+    local right
+    right=$(checksum_of_01 "$@")
+    assert_equal "$(fact checksum 1) $(fact checksum 2) $(fact checksum 3)" \
+        "$right $right $right"
 }
 
-@test "with work in between the pages come meanwhile, and no read waits" {
-    need_cold
-    for _ in {1..20}; do
-        run -0 "$BIN/03-fadvise" --work 20000 "$FILE"
-        read -r there _ all <<<"$(fact 'pages in the cache when the reads began')"
-        if ((there == all)) && [[ $(fact 'main thread waited') == *' 0.00 ms advised'* &&
-            $(fact 'main thread blocked' 2) == '0% (0% in submit)' ]]; then
-            refute_line --partial 'waits for results'
-            # To be in the cache is not to be in our memory.
-            assert_equal "$(in_submit 2)" '0 of 8'
-            return 0
-        fi
-    done
-    fail "$output"
+# pages: run 03-pages on $FILE.
+pages() {
+    run --separate-stderr in_time "$BIN/03-pages" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
 }
 
-# RANDOM is exact. How far the others read ahead is the machine's affair, but
-# never less than was asked for; and one page in the middle is no stream.
-@test "RANDOM brings in what is asked for, the others may bring in more" {
-    need_cold
+# row TEXT: the number at the end of the line that begins so.
+row() { sed -nE "s/^$1 .* ([0-9]+)\$/\1/p" <<<"${output?}"; }
+came() { row "$(printf '%-13s' "$1") $2"; }
+
+# need_readahead: skip where the disk of $FILE has been told never to read ahead.
+need_readahead() {
+    [[ $(read_ahead_kb) != 0 ]] || skip 'readahead is off for this disk: read_ahead_kb is 0'
+}
+read_ahead_kb() {
+    cat "/sys/class/bdi/$(stat -c %Hd:%Ld "$FILE")/read_ahead_kb" 2>/dev/null
+}
+
+# size_of_file BYTES: a $FILE of that size.
+size_of_file() { FILE=$(make_file "$1" other); }
+
+# foreign_file: a $FILE that is not ours. Root may write to it all the same.
+foreign_file() {
+    FILE=/etc/passwd
+    ((EUID == 0)) || return 0
+    size_of_file 65536
+    chown 65534 "$FILE"
+}
+
+# small_blocks: skip where a block of the file system is larger than a page.
+small_blocks() {
     (($(stat -f -c %S "$FILE") <= PAGE)) ||
         skip 'blocks of this file system are larger than a page'
-    # Where DAMON reclaims memory, it takes a page now and then between the read
-    # and the count.
-    for _ in {1..20}; do
-        run -0 "$BIN/03-fadvise" "$FILE"
-        assert_line --regexp \
-            '^pages read in +1 at the start +1 in the middle +256 in order$'
-        read -r start_n middle_n order_n <<<"$(row NORMAL)"
-        read -r start_s middle_s order_s <<<"$(row SEQUENTIAL)"
-        if [[ $(row RANDOM) == '1 1 256' && $middle_n$middle_s == 11 ]] &&
-            ((start_n >= 1 && start_s >= 1 && order_n >= 256 && order_s >= 256)); then
-            return 0
-        fi
-    done
-    fail "$output"
 }
 
-# read_ahead: the limit for $FILE's device in KiB; none where sysfs is missing.
-read_ahead() { cat "/sys/class/bdi/$(stat -c %Hd:%Ld "$FILE")/read_ahead_kb"; }
-
-# by_hand WHAT: print a number of pages of $FILE in the cache, found by another hand
-# than the program's.
-#   neighbors  after a read of one byte at the start of the cold file. The pages after
-#              the first come later, so this waits for one of them, for a second at most.
-#   written    after a write, a sync_file_range(2) that waits for it, and DONTNEED.
-by_hand() {
-    local tool=$BATS_TEST_TMPDIR/by-hand
-    [[ -x $tool ]] || cc -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -x c -o "$tool" - <<'END'
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/mman.h>
-#include <time.h>
-#include <unistd.h>
-
-enum { SIZE = 1 << 20 };
-
-static int pages(int fd)
-{
-    static unsigned char in[SIZE / 4096];
-    void *map = mmap(NULL, SIZE, PROT_READ, MAP_SHARED, fd, 0);
-    int n = 0;
-    if (map == MAP_FAILED || mincore(map, SIZE, in))
-        return -1;
-    munmap(map, SIZE);
-    for (int i = 0; i < SIZE / 4096; i++)
-        n += in[i] & 1;
-    return n;
-}
-
-int main(int argc, char **argv)
-{
-    static char data[SIZE];
-    int fd = open(argv[2], O_RDWR);
-
-    if (argv[1][0] == 'w') {
-        if (pwrite(fd, data, SIZE, 0) != SIZE ||
-            sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE_AND_WAIT))
-            return 1;
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-    } else {
-        posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
-        if (pread(fd, data, 1, 0) != 1)
-            return 1;
-        for (int i = 0; i < 100 && pages(fd) < 2; i++)
-            nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-    }
-    printf("%d\n", pages(fd));
-}
-END
-    "$tool" "$1" "$FILE"
-}
-
-@test "where there is read ahead, one page at the start brings in its neighbors" {
-    need_cold
-    (($(by_hand neighbors) > 1)) || skip 'there is no read ahead of this file'
-    # What comes behind the page that is asked for may come later.
-    for _ in {1..20}; do
-        run -0 "$BIN/03-fadvise" "$FILE"
-        read -r normal _ in_order <<<"$(row NORMAL)"
-        read -r sequential _ <<<"$(row SEQUENTIAL)"
-        if ((normal > 1 && sequential > 1 && in_order > 256)); then
-            return 0
-        fi
-    done
-    fail "$output"
-}
-
-@test "strace: the table opens the file anew for each advice" {
+# inject WHAT PROGRAM [ARGUMENT]...
+inject() {
     need_strace
-    strace_calls openat,fadvise64,close "$BIN/03-fadvise" "$FILE"
-    assert_success
-    # The first open, and its RANDOM, are those of blocks_open().
-    assert_equal "$(count_calls openat "\"$FILE\"" O_RDONLY)" 10
-    assert_equal "$(count_calls fadvise64 "<$FILE>" '0, 0, POSIX_FADV_RANDOM)')" 4
-    for advice in NORMAL SEQUENTIAL; do
-        assert_equal "$(count_calls fadvise64 "<$FILE>" "0, 0, POSIX_FADV_$advice)")" 3
+    run --separate-stderr in_time strace -o /dev/null -e signal=none -e inject="$1" "${@:2}"
+}
+
+# --- Three passes -------------------------------------------------------------------
+
+@test "all three passes read what 01 reads" {
+    fadvise
+    checksums
+    fadvise -n 3 -s 128K --work 7
+    checksums -n 3 -s 128K
+}
+
+# Of 230 runs of these two sizes, beside the work of others, 223 had just these numbers.
+# Of 100 runs of a program that gives no advice, or gives it too late, none had.
+@test "cold: a sleep for each block, one or two after advice, none after work" {
+    need_cold
+    for n in 8 5; do
+        for _ in {1..6}; do
+            fadvise -n $n --work 20000
+            assert_line --index 0 --partial ', cold: 0 of '
+            plain=$(fact sleeps) in_turn=$(fact sleeps 2) together=$(fact sleeps 3)
+            ((plain == n && in_turn <= 2 && together == 0)) || continue
+            [[ $(fact 'sleeps in submit') == "$n" ]] || continue
+            [[ $(fact 'sleeps in submit' 2) == 0 ]] || continue
+            [[ $(fact 'sleeps in submit' 3) == 0 ]] || continue
+            continue 2
+        done
+        fail "$n blocks: $plain sleeps without advice, $in_turn after it, $together after\
+ work"
     done
 }
 
-@test "one WILLNEED brings in pages that nobody reads, and not any number" {
+# Of 90 runs, half of them beside two busy loops, 86 slept in both. Where the advice waits
+# for its pages, none does.
+@test "cold, no work: advice alone does not spare the thread all sleep" {
     need_cold
-    local limit most sys big
-    big=$(make_file $((16 << 20)))
-    for _ in {1..20}; do
-        run -0 "$BIN/03-fadvise" "$big"
-        came=$(fact "WILLNEED on $((16777216 / PAGE)) pages at once")
-        ((${came% came} == 0)) || break
+    for _ in {1..10}; do
+        fadvise --work 0
+        (($(fact sleeps 2) == 0 || $(fact sleeps 3) == 0)) || return 0
     done
-    assert [ "${came% came}" -gt 0 ]
-    # force_page_cache_ra(): the read ahead, or the largest request if that is
-    # more. A partition has no queue; its disk has.
-    sys=$(realpath "/sys/dev/block/$(stat -c %Hd:%Ld "$FILE")") || return 0
+    fail "$output"
+}
+
+@test "warm: nobody sleeps, advised or not" {
+    fadvise --warm 8
+    for pass in 1 2 3; do
+        assert_equal "$(fact sleeps $pass)" 0
+    done
+}
+
+# letters: what the log says of $FILE, a letter a call: d for DONTNEED, w for WILLNEED, a
+# for other advice, r for a read; and c for a process or thread that is made.
+letters() {
+    perl -ne 'BEGIN { $file = shift }
+        print "c" if /^\d+ +(?:clone|fork|vfork)/;
+        next unless index($_, "<$file>") >= 0;
+        print /DONTNEED/ ? "d" : /WILLNEED/ ? "w" : /POSIX_FADV/ ? "a" : "r";' \
+        "$FILE" "$STRACE_LOG"
+}
+
+# places CALL TEXT: the offsets of these calls.
+places() {
+    calls "$1" "<$FILE>" "$2" |
+        perl -ne 'print "$1\n" if /65536, (\d+)\) = 65536/ || /, (\d+), 65536, POSIX/'
+}
+
+# The job reads the blocks once before the first pass, for the sake of its memory.
+@test "strace: advice for all blocks, then the reads, of the same places; one thread" {
+    need_strace
+    strace_calls fadvise64,pread64,read,readv,preadv,preadv2,readahead,clone,clone3,fork,vfork \
+        "$BIN/03-fadvise" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    reads=rrrrrrrr
+    assert_equal "$(letters)" "a${reads}d${reads}d${reads//r/w}${reads}d${reads//r/w}$reads"
+    once=$(seq 0 524288 3670016)
+    assert_equal "$(places fadvise64 WILLNEED)" "$once"$'\n'"$once"
+    assert_equal "$(places pread64 '')" \
+        "$once"$'\n'"$once"$'\n'"$once"$'\n'"$once"
+}
+
+# bars PASS: the main lane of that pass, from the trace: o for own work, a letter for each
+# call.
+bars() {
+    perl -ne 'BEGIN { $pass = shift }
+        print $1 eq "own" ? "o" : "c"
+            if /"name":"(own|running|waits)[^"]*","pid":$pass,"tid":0,"ts"/' \
+        "$1" "$BATS_TEST_TMPDIR/trace"
+}
+
+@test "each pass works once: before its reads, after them, between advice and reads" {
+    fadvise --trace "$BATS_TEST_TMPDIR/trace"
+    assert_line 'main: ▚ works on its own, no system call'
+    calls=cccccccc
+    assert_equal "$(bars 1) $(bars 2) $(bars 3)" "o$calls $calls${calls}o ${calls}o$calls"
+}
+
+# getrusage() belongs to the timeline.
+@test "strace: together, the work is the same in each pass, and no system call" {
+    need_strace
+    for pieces in 0 3000; do
+        strace_calls all "$BIN/03-fadvise" --work $pieces "$FILE"
+        assert_success
+        run -0 perl -ne '$n++ if /WILLNEED/;
+            print "$1\n" if $n == 16 && !/WILLNEED/ && /^\d+ +(\w+)\(/;
+            exit if $n == 16 && /pread64/' "$STRACE_LOG"
+        assert_output "$(printf '%s\n' getrusage getrusage pread64)"
+    done
+}
+
+# --- Short, interrupted, refused ------------------------------------------------------
+
+@test "a short read is finished, and one that a signal interrupts is made again" {
+    need_strace
+    strace_short pread64 "$BIN/03-fadvise" -s 64K "$FILE"
+    assert_success
+    checksums
+    # A page of each block is missing, in each of three passes and before.
+    assert_equal "$(count_calls pread64 "<$FILE>" ', 61440, ')" 32
+
+    run --separate-stderr strace -o /dev/null -P "$FILE" -e signal=none \
+        -e inject=pread64:error=EINTR:when=15..40+3 "$BIN/03-fadvise" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    checksums
+}
+
+# The first five calls ask whether there is advice at all, switch readahead off, and drop
+# the pages before each of the first two passes; the fifth is the first WILLNEED.
+@test "advice that is refused is an error: of which file, where, and why" {
+    for nth in 5 7; do
+        inject fadvise64:error=EINVAL:when=$nth "$BIN/03-fadvise" "$FILE"
+        assert_equal "$stderr" "03-fadvise: giving advice on $FILE at byte\
+ $(((nth - 5) * 524288)): Invalid argument"
+        assert_equal "$status" 1
+    done
+}
+
+@test "an error names the file and the place" {
+    need_strace
+    run --separate-stderr strace -o /dev/null -P "$FILE" -e signal=none \
+        -e inject=pread64:error=EIO:when=18 "$BIN/03-fadvise" "$FILE"
+    assert_equal "$stderr" \
+        "03-fadvise: reading $FILE at byte 524288: Input/output error"
+    assert_equal "$status" 1
+}
+
+# bats test_tags=deep
+@test "a kernel built without advice is named, with status 77" {
+    for program in 03-fadvise 03-pages; do
+        for check in '' --check; do
+            inject fadvise64:error=ENOSYS "$BIN/$program" $check
+            assert_equal "$status" 77
+            assert_regex "$stderr" "^$program: .*CONFIG_ADVISE_SYSCALLS\$"
+            assert_equal "$output" ''
+        done
+    done
+}
+
+# --- 03-pages: what comes in ------------------------------------------------------------
+
+# The kernel may take back a page before it is counted: in none of 100 runs here, but
+# where DAMON reclaims memory now and then.
+@test "one page in the middle is one page, and RANDOM brings what is read, no more" {
+    need_cold
+    small_blocks
+    for _ in {1..5}; do
+        pages
+        assert_line --index 0 "pages looked at: $(((4 << 20) / PAGE)), cached before each\
+ line: 0"
+        if [[ $(came none '1 page, in the middle') == 1 &&
+            $(came RANDOM "$MANY pages, from the start") == "$MANY" ]]; then
+            return 0
+        fi
+    done
+    fail "$output"
+}
+
+@test "from the start the kernel brings in more than is read, and SEQUENTIAL too" {
+    need_cold
+    need_readahead
+    for _ in {1..5}; do
+        pages
+        if (($(came none '1 page, from the start') > 1 &&
+            $(came none "$MANY pages, from the start") > MANY &&
+            $(came SEQUENTIAL "$MANY pages, from the start") > MANY)); then
+            return 0
+        fi
+    done
+    fail "$output"
+}
+
+# bats test_tags=deep
+@test "a small file: all of it is read, and counted to its last page" {
+    need_cold
+    small_blocks
+    size_of_file $((9 * PAGE + 1))
+    for _ in {1..5}; do
+        pages
+        assert_line --index 0 'pages looked at: 10, cached before each line: 0'
+        [[ $(came RANDOM '10 pages, from the start') != 10 ]] || return 0
+    done
+    fail "$output"
+}
+
+# force_page_cache_ra(): the limit is the readahead, or the largest request if that is
+# more. A partition has no queue; its disk has. In 120 of 120 runs, half of them beside
+# two busy loops, it was the limit.
+@test "one WILLNEED brings in pages that nobody reads, up to the limit of the device" {
+    need_cold
+    local limit most sys came
+    size_of_file $((16 << 20))
+    limit=$(read_ahead_kb) || skip 'no limit of readahead is known for this file system'
+    sys=$(realpath "/sys/dev/block/$(stat -c %Hd:%Ld "$FILE")") || skip 'no block device'
     [[ -e $sys/queue ]] || sys=${sys%/*}
-    limit=$(read_ahead) && most=$(cat "$sys/queue/max_sectors_kb") || return 0
+    most=$(cat "$sys/queue/max_sectors_kb") || skip 'no limit of a request is known'
     ((limit > most)) || limit=$most
-    assert [ "${came% came}" -le $((limit * 1024 / PAGE)) ]
+    ((limit < 16384)) || limit=16384
+    for _ in {1..5}; do
+        pages
+        came=$(came WILLNEED '0 pages')
+        ((came != limit * 1024 / PAGE)) || return 0
+    done
+    assert_equal "$came" $((limit * 1024 / PAGE))
 }
 
-@test "advice that can't be followed is no error, a pipe is" {
+@test "strace: each trial opens the file anew, gives its own advice alone, and looks again" {
     need_strace
-    strace_calls fadvise64 "$BIN/03-fadvise" "$FILE"
+    strace_calls openat,fadvise64,pread64,nanosleep,clock_nanosleep,close \
+        "$BIN/03-pages" "$FILE"
+    assert_equal "$stderr" ''
     assert_success
-    assert_line 'WILLNEED behind the end of the file: no error'
-    assert_line 'WILLNEED on a pipe: ESPIPE'
-    assert_equal "$(count_calls fadvise64 "<$FILE>" ', 4194304, 1048576, ' 'WILLNEED) = 0')" 1
-    assert_equal "$(count_calls fadvise64 '<pipe:' ' = -1 ESPIPE')" 1
+    run -0 perl -ne 'BEGIN { $file = shift }
+        print "open" if /openat.*"\Q$file\E"/;
+        $sleeps++ if /nanosleep\(/;
+        next unless index($_, "<$file>") >= 0;
+        print " $1" if /fadvise64\(.*, 0, 0, POSIX_FADV_(\w+)\) = 0$/;
+        $reads++ if /pread64/;
+        next unless /close/;
+        print $reads ? " $reads" : "", $sleeps ? ", looks again" : "", "\n";
+        $reads = $sleeps = 0' "$FILE" "$STRACE_LOG"
+    assert_output "open RANDOM DONTNEEDopen DONTNEED 1, looks again
+open DONTNEED 1, looks again
+open DONTNEED $MANY, looks again
+open DONTNEED SEQUENTIAL $MANY, looks again
+open DONTNEED RANDOM $MANY, looks again
+open DONTNEED WILLNEED, looks again"
 }
 
-@test "DONTNEED leaves dirty pages, and drops them after an fsync" {
+# bats test_tags=deep
+@test "advice after the end of the file is no error, and a pipe is: the kernel says so" {
+    pages
+    assert_line 'WILLNEED after the end of the file: no error'
+    assert_line 'WILLNEED on a pipe: Illegal seek'
+    need_strace
+    strace_calls fadvise64 "$BIN/03-pages" "$FILE"
+    run -0 grep -nE '<pipe:|<.*>, (7[0-9]{7}|[0-9]{8,}), ' "$STRACE_LOG"
+    assert_line --partial 'WILLNEED) = 0'
+    assert_line --partial '= -1 ESPIPE'
+    # The lines say what the calls said.
+    nth=$(grep -nE '<pipe:' "$STRACE_LOG" | head -n 1 | cut -d: -f1)
+    inject fadvise64:error=EIO:when=$((nth - 1)) "$BIN/03-pages" "$FILE"
+    assert_line 'WILLNEED after the end of the file: Input/output error'
+    inject fadvise64:retval=0:when="$nth" "$BIN/03-pages" "$FILE"
+    assert_line 'WILLNEED on a pipe: no error'
+}
+
+# On tmpfs no page comes and none goes, so each count has another value than on a disk.
+@test "on tmpfs nothing comes in, and nothing goes" {
+    [[ $(stat -f -c %T /dev/shm) == tmpfs ]] || skip '/dev/shm is no tmpfs'
+    copy=$(mktemp /dev/shm/in-circles.XXXXXX)
+    cp "$FILE" "$copy"
+    TMPDIR=/dev/shm run --separate-stderr "$BIN/03-pages" "$copy"
+    rm "$copy"
+    assert_equal "$stderr" ''
+    all=$(((4 << 20) / PAGE))
+    assert_line --index 0 "pages looked at: $all, cached before each line: $all"
+    assert_equal "$(sed -nE '4,9s/.* //p' <<<"$output" | sort | uniq -c | xargs)" '6 0'
+    assert_equal "$(tail -n 5 <<<"$output" | sed 's/.* //' | sort -u)" $(((1 << 20) / PAGE))
+}
+
+# bats test_tags=deep
+@test "pages of a file that is not ours are unknown, and it says why" {
+    foreign_file
+    inject faccessat2:error=EACCES "$BIN/03-pages" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    assert_line --index 0 --partial 'cached before each line: unknown'
+    assert_line --index 1 --partial '(unknown: mincore() tells of files that you own'
+    assert_equal "$(grep -cE '^(none|SEQUENTIAL|RANDOM|WILLNEED) .* unknown$' \
+        <<<"$output")" 6
+    assert_equal "$(row '  DONTNEED for all of it')" 0
+}
+
+# --- 03-pages: what stays -----------------------------------------------------------------
+
+@test "DONTNEED leaves dirty pages, and drops all after an fsync" {
     need_cold
-    pages=$(((1 << 20) / PAGE))
-    for _ in {1..20}; do
-        run -0 "$BIN/03-fadvise" "$FILE"
-        assert_equal "$(fact 'written, fsync, DONTNEED')" "0 of $pages pages stay"
-        stay=$(fact 'written, DONTNEED')
+    for _ in {1..5}; do
+        pages
+        assert_equal "$(row '  DONTNEED for all of it')" 0
+        stay=$(row 'written, DONTNEED')
         # The advice is not remembered.
-        assert_equal "$(fact 'no longer dirty')" "$stay"
-        if ((${stay% of*} > 0)); then
-            return 0
-        fi
+        assert_equal "$(row '  after a wait for the disk')" "$stay"
+        ((stay == 0)) || return 0
     done
     fail "$output"
+}
+
+@test "a range spares the pages around it, and drops most of those in it" {
+    need_cold
+    pages
+    ends=$(row 'written, fsync, DONTNEED but for both ends')
+    assert [ "$ends" -ge 2 ]
+    assert [ "$ends" -lt $(((1 << 20) / PAGE)) ]
 }
 
 # Nothing but the first DONTNEED can have started the writing here. It need not, says
@@ -240,55 +389,25 @@ END
 # the inode that it is given. That of overlayfs has none: they are those of a file below.
 @test "a second DONTNEED drops what the first has sent to the disk" {
     need_cold
-    (($(by_hand written) == 0)) || skip 'sync_file_range(2) does not wait here: overlayfs?'
-    run -0 "$BIN/03-fadvise" "$FILE"
-    assert_equal "$(fact 'DONTNEED again')" "0 of $(((1 << 20) / PAGE)) pages stay"
+    [[ $(stat -f -c %T "$TMPDIR") != overlayfs ]] ||
+        skip 'sync_file_range(2) does not wait on overlayfs'
+    pages
+    assert_equal "$(row '  DONTNEED again')" 0
 }
 
 @test "strace: no write is asked for between the first two DONTNEEDs" {
     need_strace
-    strace_calls pwrite64,fadvise64,sync_file_range,fsync "$BIN/03-fadvise" "$FILE"
+    strace_calls pwrite64,fadvise64,sync_file_range,fsync,fdatasync,sync "$BIN/03-pages" "$FILE"
+    assert_equal "$stderr" ''
     assert_success
-    sequence=$(grep -F "<$TMPDIR/" "$STRACE_LOG" |
-        sed -E 's/^[0-9]+ +(\w+)\(.*/\1/' | uniq | paste -sd ' ')
-    assert_equal "$sequence" \
-        'pwrite64 fadvise64 sync_file_range fadvise64 pwrite64 fsync fadvise64'
+    run -0 perl -ne 'BEGIN { $folder = shift }
+        next unless index($_, "<$folder/") >= 0;
+        /^\d+ +(\w+)\(/ and $1 ne $last and print "$last\n" x !!$last;
+        $last = $1;
+        END { print $last }' "$TMPDIR" "$STRACE_LOG"
+    assert_output "$(printf '%s\n' pwrite64 fadvise64 sync_file_range fadvise64 pwrite64 \
+        fsync fadvise64)"
     assert_equal "$(count_calls sync_file_range 'SYNC_FILE_RANGE_WAIT_BEFORE) = 0')" 1
-}
-
-@test "a short read is finished, and one that a signal interrupts made again" {
-    need_strace
-    strace_short pread64 "$BIN/03-fadvise" -s 64K "$FILE"
-    assert_success
-    assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
-    # A page of each block is missing, in either pass.
-    assert_equal "$(count_calls pread64 "<$FILE>" ', 61440, ')" 24
-
-    run -0 --separate-stderr strace -o /dev/null -P "$FILE" -e signal=none \
-        -e inject=pread64:error=EINTR:when=15..20 "$BIN/03-fadvise" "$FILE"
-    assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
-    assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
-}
-
-@test "an error names the file and the place" {
-    need_strace
-    run -1 --separate-stderr strace -o /dev/null -P "$FILE" -e signal=none \
-        -e inject=pread64:error=EIO:when=18 "$BIN/03-fadvise" "$FILE"
-    assert_equal "$stderr" \
-        "03-fadvise: reading $FILE at byte 524288: Input/output error"
-}
-
-@test "a kernel built without advice is named, with status 77" {
-    need_strace
-    for check in '' --check; do
-        run -77 --separate-stderr strace -o /dev/null -e signal=none \
-            -e inject=fadvise64:error=ENOSYS "$BIN/03-fadvise" $check
-        assert_regex "$stderr" '^03-fadvise: .*CONFIG_ADVISE_SYSCALLS$'
-        assert_equal "$output" ''
-    done
-}
-
-@test "no scratch file is left" {
-    run -0 "$BIN/03-fadvise" "$FILE"
-    assert_equal "$(ls -A "$TMPDIR")" ''
+    assert_equal "$(count_calls fadvise64 "<$TMPDIR/" \
+        ", $PAGE, $(((1 << 20) - 2 * PAGE)), POSIX_FADV_DONTNEED) = 0")" 1
 }

@@ -152,8 +152,8 @@ add_up() {
     done
     assert_equal "$(came 'at work' 2)" 8
     # The mark stands where they came.
-    assert_line --regexp '^together  ▒+ ?▚+◆[◆▚]*▚'
-    assert_line --regexp '^in turn   ▒[▒░◆ ]*◆[░ ]*▚+$'
+    assert_line --regexp '^together  ▒.*◆▚+$'
+    assert_line --regexp '^in turn   ▒.*◆[░ ]*▚+$'
     [[ $(fact work 2) =~ ^50000\ pieces,\ ([0-9]+)\ with ]]
     assert [ "${BASH_REMATCH[1]}" -gt 0 ]
     assert [ "${BASH_REMATCH[1]}" -lt 50000 ]

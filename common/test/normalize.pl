@@ -17,7 +17,7 @@ sub normalize {
 
     for ($text) {
         # Lanes: the label stays, the bars go.
-        s/^(main|ticks|block \d+|in turn|together|liburing) +(?:$glyph| )*$/$1/mg;
+        s/^(main|ticks|block \d+|plain|in turn|together|liburing) +(?:$glyph| )*$/$1/mg;
 
         # Times and shares of them. (A share of nothing can't be told.)
         s/\(share unknown\)/(N%)/g;
@@ -52,10 +52,9 @@ sub normalize {
 
         # How many pages of a file the kernel has brought in by now is for it to
         # decide, and so is whether it keeps dirty ones.
-        s/^(pages in the cache when [^:\n]*: )\d+ of/$1N of/mg;
-        s/^(NORMAL|SEQUENTIAL)(?: +\d+)+$/$1 N/mg;
-        s/^(WILLNEED on [^:\n]*: )\d+ came$/$1N came/mg;
-        s/^((?:written, DONTNEED|no longer dirty|DONTNEED again): )\d+ of/$1N of/mg;
+        s/^((?:none|SEQUENTIAL) +\d+ pages?, from the start +)\d+$/$1N/mg;
+        s/^(WILLNEED +0 pages +)\d+$/$1N/mg;
+        s/^(written, DONTNEED +|  after a wait for the disk +|  DONTNEED again +|written, fsync, DONTNEED but for both ends +)\d+$/$1N/mg;
 
         # That an event loop ticked meanwhile is the claim. None is another.
         s/^(ticks during the reads: )[1-9]\d*$/$1N/mg;
