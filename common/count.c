@@ -53,16 +53,12 @@ static long count_file(const char *path, const char *const *words)
     return failed ? -1 : lines;
 }
 
-void count_print(const char *self, const char *const *words,
-                 const char *const *paths)
+static void print(const char *self, const char *const *words,
+                  const char *const *paths)
 {
     const char *slash = strrchr(self, '/');
     int folder = slash ? (int)(slash - self) + 1 : 0;
 
-    if (words)
-        printf("lines that name %s:", words[0]);
-    else
-        fputs("lines of code:", stdout);
     for (; *paths; paths++) {
         char path[PATH_MAX];
         const char *name = strrchr(*paths, '/');
@@ -75,4 +71,19 @@ void count_print(const char *self, const char *const *words,
             printf(" %ld", lines);
         printf(" in %s%s", name ? name + 1 : *paths, paths[1] ? "," : "\n");
     }
+}
+
+void count_print(const char *self, const char *const *paths)
+{
+    fputs("lines of code:", stdout);
+    print(self, NULL, paths);
+}
+
+void count_print_rings(const char *self, const char *const *paths)
+{
+    static const char *const words[] = {"sqe",    "cqe",    "sq_", "cq_",
+                                        "ring->", "->ring", NULL};
+
+    fputs("lines that name a ring:", stdout);
+    print(self, words, paths);
 }

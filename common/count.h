@@ -11,13 +11,15 @@
  * since the tree has moved after it was built, say so instead.
  *
  * @param self   `__FILE__` of the caller.
- * @param words  NULL; or words, NULL behind the last: only lines of code that have one
- *               of them in it count. The fact is `lines that name W`, with the first
- *               of them for W.
- * @param paths  The sources, relative to the folder of `self`; NULL behind the
+ * @param paths  The sources, relative to the folder of `self`; NULL after the
  *               last.
  */
-void count_print(const char *self, const char *const *words,
-                 const char *const *paths);
+void count_print(const char *self, const char *const *paths);
+
+/**
+ * The same, of lines of code that name a ring or what is in it: those with `sqe`,
+ * `cqe`, `sq_`, `cq_`, `ring->` or `->ring`. The fact is `lines that name a ring`.
+ */
+void count_print_rings(const char *self, const char *const *paths);
 
 #endif

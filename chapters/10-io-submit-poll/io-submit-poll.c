@@ -218,7 +218,7 @@ static void show_servers(void)
     compare("epoll", &events_epoll);
     compare("poll", &events_poll);
     putchar('\n');
-    count_print(__FILE__, NULL,
+    count_print(__FILE__,
                 (const char *[]){"../../common/server/events-aio.c",
                                  "../../common/server/events-epoll.c",
                                  "../../common/server/events-poll.c", NULL});

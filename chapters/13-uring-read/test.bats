@@ -151,12 +151,13 @@ add_up() {
         (($(came 'at work' 2) < 8)) || break
     done
     assert_equal "$(came 'at work' 2)" 8
-    # The mark stands where they came.
-    assert_line --regexp '^together  ▒.*◆▚+$'
-    assert_line --regexp '^in turn   ▒.*◆[░ ]*▚+$'
+    # It looks between two pieces, and not after all of them.
     [[ $(fact work 2) =~ ^50000\ pieces,\ ([0-9]+)\ with ]]
     assert [ "${BASH_REMATCH[1]}" -gt 0 ]
     assert [ "${BASH_REMATCH[1]}" -lt 50000 ]
+    # The mark stands where they came.
+    assert_line --regexp '^together  ▒.*◆▚+$'
+    assert_line --regexp '^in turn   ▒.*◆[░ ]*▚+$'
 }
 
 # Here a completion comes between a look and the next piece once in a hundred runs or so.

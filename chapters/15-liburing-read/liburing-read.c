@@ -46,13 +46,15 @@ struct reader {
         size_t done; /* Bytes read so far. */
         bool asked;  /* A request asks for the rest. */
     } request[MAX_BLOCKS];
-    unsigned in_flight; /* Filled, and not reaped: liburing does not count. */
-    unsigned full;      /* How many blocks are. */
+    unsigned
+        unanswered; /* Requests that we filled, and whose CQE is not read. */
+    unsigned full;  /* The number of blocks that are full. */
 };
 
-/* liburing returns -errno and leaves errno alone. perror() would print whatever
-   went wrong before, or "Success". So this is the one place that makes errno of
-   it, for all calls. -EINTR is no error: the loop comes back. */
+/* liburing returns -errno. errno itself may hold anything: on most machines liburing
+   does not touch it. perror() would print whatever went wrong before, or "Success". So
+   this is the one place that makes errno of the result. -EINTR is no error: the loop
+   comes back. */
 static int check(int result, const char *what)
 {
     if (result >= 0 || result == -EINTR)
@@ -65,10 +67,11 @@ static int check(int result, const char *what)
    chapter 13.
 
    The SQ: when it is full, io_uring_get_sqe() returns NULL. That is no error. The
-   other blocks go next time, when the kernel has taken these. Who does not look
-   writes to address 0.
+   other blocks go next time, when the kernel has taken these. A program that does not
+   look writes to address 0.
 
-   The CQ: it needs a slot for each answer, and nobody asks for us. */
+   The CQ: it needs a slot for each answer. liburing does not look whether there is one.
+   So we count the requests that are not answered yet. */
 static unsigned fill(struct reader *r)
 {
     unsigned filled = 0;
@@ -79,7 +82,7 @@ static unsigned fill(struct reader *r)
 
         if (request->asked || request->done == block->length)
             continue;
-        if (r->in_flight == r->ring.cq.ring_entries)
+        if (r->unanswered == r->ring.cq.ring_entries)
             break;
         struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring);
         if (!sqe)
@@ -91,7 +94,7 @@ static unsigned fill(struct reader *r)
                            (uint64_t)block->offset + request->done);
         io_uring_sqe_set_data64(sqe, i);
         request->asked = true;
-        r->in_flight++;
+        r->unanswered++;
         filled++;
         timeline_submitted(r->timeline, i);
     }
@@ -99,10 +102,16 @@ static unsigned fill(struct reader *r)
 }
 
 /* Hand over what is in the SQ. liburing has counted the entries, and stores the tail
-   before it enters the kernel. What the kernel does not take stays in the SQ.
+   before it enters the kernel. It returns how many the kernel took. What the kernel does
+   not take stays in the SQ, and the loop comes back for it.
 
-   -EAGAIN and -EBUSY: the kernel has no memory, or no room for completions. Both
-   pass when something in flight has completed. If nothing is, they are errors. */
+   -EINTR: a signal came first. Nothing has moved, but the loop must not wait now: the
+   entries are still here. So we say that it goes on.
+
+   -EAGAIN, or 0: the kernel has no memory for a request. -EBUSY, in older kernels: no
+   room for completions. Both pass when something has completed that the kernel is at
+   work on. `unanswered` counts the entries in the SQ as well. So if it is no more than
+   `n`, the kernel has nothing, no completion will come, and it is an error. */
 static unsigned submit(struct reader *r)
 {
     unsigned n = io_uring_sq_ready(&r->ring);
@@ -113,22 +122,26 @@ static unsigned submit(struct reader *r)
     int taken = io_uring_submit(&r->ring);
     timeline_return(r->timeline);
 
+    if (taken > 0)
+        return (unsigned)taken;
+    if (taken == -EINTR)
+        return 1;
     if (taken == 0)
         taken = -EAGAIN; /* It took none, and does not say why. */
-    if ((taken == -EAGAIN || taken == -EBUSY) && r->in_flight > n)
+    if ((taken == -EAGAIN || taken == -EBUSY) && r->unanswered > n)
         return 0;
-    /* After a signal the entries are still there: once more. */
-    return check(taken, "submitting reads") < 0 ? 1 : (unsigned)taken;
+    check(taken, "submitting reads");
+    return 0;
 }
 
-/* A result: less than we asked for is a success, and fill() asks for the rest. So it
-   is after -EINTR. 0 is the end of the file. */
+/* A result. Less than we asked for is a success, and fill() asks for the rest. After
+   -EINTR it asks once more. 0 is the end of the file. */
 static void complete(struct reader *r, unsigned i, int res)
 {
     struct request *request = &r->request[i];
 
     request->asked = false;
-    r->in_flight--;
+    r->unanswered--;
     if (res <= 0 && res != -EINTR)
         blocks_failed(r->blocks, i, res);
     if (res > 0)
@@ -142,8 +155,8 @@ static void complete(struct reader *r, unsigned i, int res)
 }
 
 /* Take all CQEs that are there. `cqe` points into the ring, at memory that the kernel
-   writes: it is on loan. io_uring_cq_advance() gives it back, so that comes last. A
-   CQE that is looked at after it may be the next one already. */
+   writes: it is on loan. io_uring_cq_advance() gives it back, so that comes last. After
+   it the kernel may write the next CQE into that slot. */
 static unsigned reap(struct reader *r)
 {
     struct io_uring_cqe *cqe;
@@ -158,8 +171,9 @@ static unsigned reap(struct reader *r)
     return n;
 }
 
-/* It looks first, and enters the kernel only if no CQE is there. We don't use the one
-   that it finds: reap() takes all of them. -EBUSY passes when we have reaped. */
+/* io_uring_wait_cqe() looks first, and enters the kernel only if no CQE is there. It
+   hands us one. We leave it, because reap() takes all of them. -EBUSY passes when we
+   have reaped. */
 static void wait_for_one(struct reader *r)
 {
     struct io_uring_cqe *cqe;
@@ -213,11 +227,9 @@ int main(int argc, char **argv)
     io_uring_queue_exit(&reader.ring);
 
     job_show(job);
-    count_print(__FILE__,
-                (const char *[]){"a queue", "sq_", "cq_", "sqe", "cqe",
-                                 "ring->", "->ring", NULL},
-                (const char *[]){"liburing-read.c",
-                                 "../13-uring-read/uring-read.c",
-                                 "../../common/ring.c", NULL});
+    count_print_rings(__FILE__,
+                      (const char *[]){"liburing-read.c",
+                                       "../13-uring-read/uring-read.c",
+                                       "../../common/ring.c", NULL});
     return job_close(job);
 }

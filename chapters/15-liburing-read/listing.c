@@ -182,7 +182,7 @@ static const struct situation {
     {"all is well", 4, all_is_well, 30000},
     {"nine blocks, eight entries", 9, all_is_well, 30000},
     {"the file ends in block 3", 4, cut_file, 30000},
-    {"it may not read the file", 4, not_to_be_read, 30000},
+    {"a descriptor for writing", 4, not_to_be_read, 30000},
     {"a signal while it waits", 1, signal_in_wait, 30000},
     {"no descriptor is free", 4, no_descriptor, 30000},
     {"the submit is refused", 4, refuse_submit, 500},
@@ -244,12 +244,14 @@ static void run_listing(const struct situation *s, int fd, int to)
     _exit(0);
 }
 
-static const char *how_it_ended(int status)
+static void print_end(const struct situation *s, int status)
 {
     if (WIFEXITED(status))
-        return "status 0";
-    return WTERMSIG(status) == SIGKILL ? "waits for ever"
-                                       : strsignal(WTERMSIG(status));
+        printf("status %d\n", WEXITSTATUS(status));
+    else if (WTERMSIG(status) == SIGKILL)
+        printf("still waits after %.1f s\n", s->limit / 1000.0);
+    else
+        puts(strsignal(WTERMSIG(status)));
 }
 
 /* What the listing says, what is true, and how it ended. */
@@ -270,8 +272,9 @@ static void show(const struct situation *s, FILE *from, pid_t child)
             err(1, "waiting for the listing");
     if (WIFEXITED(status) && WEXITSTATUS(status) != 0)
         errx(1, "%s: %s", s->name, said); /* It did not get to the listing. */
-    printf("%-26s  %-19s  %d of %d  %s\n", s->name, said[0] ? said : "nothing",
-           count_right(s->blocks), s->blocks, how_it_ended(status));
+    printf("%-26s  %-19s  %d of %d  ", s->name, said[0] ? said : "nothing",
+           count_right(s->blocks), s->blocks);
+    print_end(s, status);
 }
 
 static void try_listing(const struct situation *s)

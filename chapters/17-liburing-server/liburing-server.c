@@ -251,7 +251,7 @@ static void show_servers(void)
     compare("epoll", &events_epoll);
     compare("poll", &events_poll);
     putchar('\n');
-    count_print(__FILE__, NULL,
+    count_print(__FILE__,
                 (const char *[]){"echo.c", "../../common/server/server.c",
                                  "../../common/server/events-epoll.c", NULL});
 }

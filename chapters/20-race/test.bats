@@ -373,7 +373,7 @@ END_OF_C
 @test "the processor time of threads that have ended is counted" {
     need_engine posix-aio
     TIMEFORMAT='%U %S'
-    spent=$({ time "$BIN/20-race" --csv --rounds 1 --direct --seconds 0.5 \
+    spent=$({ time "$BIN/20-race" --csv --rounds 1 --direct --seconds 2 \
         --engines posix-aio "$FILE" >"$BATS_TEST_TMPDIR/csv" 2>/dev/null; } 2>&1)
     output=$(<"$BATS_TEST_TMPDIR/csv")
     [[ $(cell posix-aio reads) ]] || skip 'no O_DIRECT here'
