@@ -281,12 +281,37 @@ need_readahead() {
     assert_equal "$stderr" ''
     assert_success
     checksums
-    # A page at a time is missing: the second read of each fetches it.
+    # The stand-in asks the kernel for a page less, unless that is all. So the second
+    # read of each block asks for its last page, and for no more.
     assert_equal "$(count_calls pread64 "<$FILE>")" 48
+    run -0 bash -c 'grep -oE "pread64.* [0-9]+, [0-9]+\) = " "$1" |
+        sed -E "s/.* ([0-9]+), [0-9]+\) = /\1/" | sort -n | uniq -c | xargs' bash \
+        <(calls pread64 "<$FILE>")
+    assert_output "24 $PAGE 24 $((65536 - PAGE))"
 }
 
-@test "a read that fails with EINTR is made again" {
+# Where a place in the file does not fit 32 bits, and its pages are not whole ones.
+@test "blocks past 4 GiB, and a file that ends within a page" {
+    need_cold
+    truncate -s 20G "$FILE" 2>/dev/null || skip 'no file can be as large here'
+    printf 'the end' | dd of="$FILE" bs=1 seek=$((20 << 30)) conv=notrunc status=none
+    sync "$FILE"
+    need_strace
+    strace_short pread64 timeout 10 "$BIN/01-blocking-read" -n 3 -s 64K "$FILE"
+    assert_success
+    assert_equal "$(fact "pages cached, of $(((20 << 30) / PAGE + 1)) in the file")" \
+        "0 before, $((3 * 65536 / PAGE)) after"
+    last=$(((20 << 30) / 3 / PAGE * PAGE * 2 + 65536 - PAGE))
+    assert_equal "$(count_calls pread64 "<$FILE>" "$PAGE, $last)")" 3
+}
+
+@test "a read that fails with EINTR is made again, the rest of a block too" {
     injected error=EINTR:when=2+2
+    assert_equal "$stderr" ''
+    assert_success
+    checksums
+    strace_short pread64 -e inject=pread64:error=EINTR:when=20 \
+        timeout 10 "$BIN/01-blocking-read" "$FILE"
     assert_equal "$stderr" ''
     assert_success
     checksums
@@ -297,11 +322,27 @@ need_readahead() {
     assert_equal "$stderr" "01-blocking-read: reading $FILE at byte 1048576: the file\
  ends sooner than its size said"
     assert_equal "$status" 1
+    # The same within a block.
+    strace_short pread64 -e inject=pread64:retval=0:when=20 \
+        timeout 10 "$BIN/01-blocking-read" "$FILE"
+    assert_regex "$stderr" 'the file ends sooner than its size said$'
+    assert_equal "$status" 1
 }
 
 @test "an error names the file, the block's place, and the reason" {
     injected error=EIO:when=10
     assert_equal "$stderr" \
         "01-blocking-read: reading $FILE at byte 524288: Input/output error"
+    assert_equal "$status" 1
+    need_strace
+    run --separate-stderr strace -o /dev/null -e signal=none \
+        -e inject=fadvise64,fadvise64_64:error=EINVAL:when=2 \
+        "$BIN/01-blocking-read" --readahead "$FILE"
+    assert_equal "$stderr" '01-blocking-read: advising normal reads: Invalid argument'
+    assert_equal "$status" 1
+    # Any other error as well, and be it for ever.
+    injected error=EBADF:when=10+
+    assert_equal "$stderr" \
+        "01-blocking-read: reading $FILE at byte 524288: Bad file descriptor"
     assert_equal "$status" 1
 }

@@ -93,7 +93,8 @@ sub brief {
         if !@said && @output;
     push @said, "this fails: $failed" if !@said && !@stderr && $failed;
     splice(@said, 8, @said - 8, '...') if @said > 9;
-    push @said, "it says: $stderr[0]" if @stderr;
+    @said = grep { !/^it should be: *$/ } @said;
+    push @said, "it says: $stderr[0]" if @stderr && !grep { $_ eq "it is: $stderr[0]" } @said;
     print cut($_), "\n" for @said;
 }
 
