@@ -6,8 +6,13 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Each way to replace the file begins on a new disk. To make one takes longer than to
@@ -27,6 +32,8 @@ const char *crash_word(char found)
         return "empty";
     case FOUND_NONE:
         return "none";
+    case FOUND_ZEROS:
+        return "zeros";
     default:
         return "other";
     }
@@ -98,13 +105,40 @@ char crash_look(int folder)
         return FOUND_EMPTY;
     if (done != FILE_SIZE || memcmp(bytes, bytes + 1, FILE_SIZE - 1) != 0)
         return FOUND_OTHER; /* A part of a file, or parts of two. */
-    return bytes[0];        /* Each file is one letter, again and again. */
+    return bytes[0] == 0
+               ? FOUND_ZEROS
+               : bytes[0]; /* Each file is one letter, again and again. */
+}
+
+/* Is the kernel about to write the file? Then it has a place on the disk, and what it
+   says there is "unwritten": who reads it gets zeros. */
+static bool being_written(int folder)
+{
+    union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + 64 * sizeof(struct fiemap_extent)];
+    } ask = {.map = {.fm_length = FILE_SIZE, .fm_extent_count = 64}};
+    int fd = openat(folder, "file", O_RDONLY | O_CLOEXEC);
+    bool unwritten = false;
+
+    if (fd < 0 || ioctl(fd, FS_IOC_FIEMAP, &ask.map) || close(fd))
+        err(1, "asking where the file is on the disk");
+    for (unsigned i = 0; i < ask.map.fm_mapped_extents; i++)
+        unwritten |= ask.map.fm_extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN;
+    return unwritten;
+}
+
+/* What the kernel has begun, it ends. Nothing is begun here. */
+static void settle(int folder)
+{
+    while (being_written(folder))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
 /* What the disk has been given until now is in the copy. What is in the kernel's
    memory only is not. When the copy is mounted, ext4 reads its journal and puts in
    order what it finds, as it does after a real crash. */
-char crash_now(void)
+char crash_now(int folder)
 {
     if (empty < 0)
         return 0;
@@ -115,19 +149,22 @@ char crash_now(void)
     char found = crash_look(root);
     if (close(root) || close(copy))
         err(1, "closing a copy of the disk");
+    settle(folder);
     return found;
 }
 
-/* ext4 writes its journal every five seconds, with all that was done to names and
-   sizes until then. It also does so when anybody syncs a file on it, whichever file
-   that is. So we need not wait. We sync another file. */
+/* What happens in some seconds, in less time. What the kernel has begun to write gets
+   to the disk. Then ext4 writes its journal, with all that was done to names and sizes
+   until then. It does so every five seconds, and whenever anybody syncs any file on it.
+   So we sync another file. */
 char crash_later(int folder)
 {
     if (empty < 0)
         return 0;
+    settle(folder);
     int fd = openat(folder, "other", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
                     0600);
     if (fd < 0 || write(fd, "x", 1) != 1 || fsync(fd) || close(fd))
         err(1, "syncing another file");
-    return crash_now();
+    return crash_now(folder);
 }

@@ -16,6 +16,7 @@ enum {
     FOUND_NEW = 'n',
     FOUND_EMPTY = 'e',
     FOUND_NONE = '-',
+    FOUND_ZEROS = '0',
     FOUND_OTHER = 'x'
 };
 
@@ -36,8 +37,8 @@ void crash_folder_close(int folder);
 char crash_look(int folder);
 
 /* The power goes now; or some seconds go by before it does. What would be found on the
-   disk? 0 without one. */
-char crash_now(void);
+   disk that this folder is on? 0 without one. */
+char crash_now(int folder);
 char crash_later(int folder);
 
 #endif

@@ -212,7 +212,7 @@ static void go(const struct way *way, bool later, struct seen *seen)
         if (later)
             seen[i].crashed_later = crash_later(place.folder);
         else
-            seen[i].crashed = crash_now();
+            seen[i].crashed = crash_now(place.folder);
     }
     if (close(place.new_file))
         err(1, "closing the new file");
