@@ -28,7 +28,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static unsigned keep;
+static unsigned keep, shown = 6;
 
 static const struct program program = {
     .name = "02-replace",
@@ -36,6 +36,7 @@ static const struct program program = {
     .does = "Replaces a file, and shows what a crash would leave.",
     .options =
         (const struct program_option[]){
+            OPTION_NUMBER("ways", "show so many of the ways", &shown, 1, 6),
             OPTION_SWITCH("keep", "only replace a file, and leave it there",
                           &keep),
             OPTION_END},
@@ -235,6 +236,7 @@ int main(int argc, char **argv)
 {
     struct seen seen[MOST];
 
+    _Static_assert(sizeof(ways) / sizeof(ways[0]) == 6, "--ways");
     args_parse(argc, argv, &program);
     if (keep) {
         go(&ways[0], false, seen);
@@ -243,7 +245,7 @@ int main(int argc, char **argv)
     crash_begin();
     printf("\n%-20s  %-8s  %s\n%-20s  %-8s  %-8s  %s\n", "", "",
            "after a crash", "", "now", "at once", "later");
-    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+    for (unsigned i = 0; i < shown; i++) {
         go(&ways[i], false, seen);
         go(&ways[i], true, seen);
         show(&ways[i], seen);

@@ -33,7 +33,7 @@ table() { sed -n "/^$1  *flag/,/^\$/{ //d; s/  */ /g; p }" <<<"$output"; }
     for _ in {1..20}; do
         run -0 "$BIN/14-uring-link"
         [[ $(fact 'pages to write') != unknown ]] ||
-            skip 'dirty pages are not counted: cachestat(2) needs Linux 6.5, and no overlayfs'
+            skip 'dirty pages can not be counted here'
         assert_regex "$(table 'No link to the fsync')" '^1 read an empty pipe LINK 2 1
 2 write - 3 524288
 3 fsync - 1 0, while the pipe is empty
