@@ -96,10 +96,12 @@ static void sync_file(const struct pass *pass, int fd)
 /* Count the dirty pages twice: when the last write has returned, and after the sync.
 
    With O_DSYNC in its flags, each write waits until its own bytes are on the disk.
-   Then there is nothing left to sync. */
+   Then there is nothing left to sync. A block is complete when it is safe: here with
+   its own write, else with the sync. */
 static void write_all(struct pass *pass, int fd)
 {
     const struct blocks *blocks = pass->blocks;
+    bool each = pass->flags & O_DSYNC;
 
     timeline_start(pass->timeline);
     for (unsigned i = 0; i < blocks->count; i++) {
@@ -109,12 +111,14 @@ static void write_all(struct pass *pass, int fd)
         write_bytes(pass, fd, i,
                     pass->bytes > 0 && pass->bytes < length ? pass->bytes
                                                             : length);
+        if (each)
+            timeline_completed(pass->timeline, i);
     }
     pass->written = disk_pages_to_write(fd);
-    if (!(pass->flags & O_DSYNC))
+    if (!each)
         sync_file(pass, fd);
     pass->synced = disk_pages_to_write(fd);
-    for (unsigned i = 0; i < blocks->count; i++)
+    for (unsigned i = 0; i < blocks->count && !each; i++)
         timeline_completed(pass->timeline, i);
     timeline_stop(pass->timeline);
 }
