@@ -34,28 +34,49 @@ static bool mincore_tells_us(int fd)
            faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0;
 }
 
+/* A file's pages: mapped, and which of them are in memory. Mapping brings none in.
+   False where we can't be told. */
+struct pages {
+    unsigned char *map, *in_core;
+    size_t length, count;
+};
+
+static bool pages_open(struct pages *pages, int fd, off_t offset, size_t length)
+{
+    if (!mincore_tells_us(fd))
+        return false;
+    pages->length = length;
+    pages->count = (length + page_size() - 1) / page_size();
+    pages->map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, offset);
+    if (pages->map == MAP_FAILED && errno == ENOMEM)
+        err(1, "mapping a file");
+    if (pages->map == MAP_FAILED) /* Not every file can be: sysfs's can't. */
+        return false;
+    pages->in_core = malloc(pages->count);
+    if (!pages->in_core)
+        err(1, "allocating the page map of a file");
+    if (mincore(pages->map, length, pages->in_core))
+        err(1, "asking which pages of a file are in memory");
+    return true;
+}
+
+static void pages_close(struct pages *pages)
+{
+    free(pages->in_core);
+    if (munmap(pages->map, pages->length))
+        err(1, "unmapping a file");
+}
+
 long disk_resident(int fd, off_t offset, size_t length)
 {
-    size_t pages = (length + page_size() - 1) / page_size();
+    struct pages pages;
     long resident = 0;
 
-    if (!mincore_tells_us(fd))
+    if (!pages_open(&pages, fd, offset, length))
         return PAGES_UNKNOWN;
-    void *map = mmap(NULL, length, PROT_READ, MAP_SHARED, fd, offset);
-    if (map == MAP_FAILED && errno == ENOMEM)
-        err(1, "mapping a file");
-    if (map == MAP_FAILED) /* Not every file can be: sysfs's can't. */
-        return PAGES_UNKNOWN;
-    unsigned char *in_core = malloc(pages);
-    if (!in_core)
-        err(1, "allocating the page map of a file");
-    if (mincore(map, length, in_core))
-        err(1, "asking which pages of a file are in memory");
-    for (size_t i = 0; i < pages; i++)
-        resident += in_core[i] & 1;
-    free(in_core);
-    if (munmap(map, length))
-        err(1, "unmapping a file");
+    for (size_t i = 0; i < pages.count; i++)
+        resident += pages.in_core[i] & 1;
+    pages_close(&pages);
     return resident;
 }
 
@@ -73,21 +94,71 @@ struct cache_counts { /* All in pages. */
     uint64_t cached, dirty, writeback, evicted, recently_evicted;
 };
 
+/* Of the map that begins there, how many pages are dirty? */
+static long dirty_in_map(const unsigned char *map)
+{
+    FILE *smaps = fopen("/proc/self/smaps", "re");
+    char *line = NULL;
+    size_t room = 0;
+    unsigned long begin = 0, end;
+    long kib, dirty = 0;
+
+    if (!smaps)
+        return PAGES_UNKNOWN;
+    while (getline(&line, &room, smaps) >= 0) {
+        if (sscanf(line, "%lx-%lx ", &begin, &end) == 2)
+            continue;
+        if (begin == (uintptr_t)map &&
+            (sscanf(line, "Shared_Dirty: %ld kB", &kib) == 1 ||
+             sscanf(line, "Private_Dirty: %ld kB", &kib) == 1))
+            dirty += kib * 1024 / (long)page_size();
+    }
+    if (ferror(smaps))
+        dirty = PAGES_UNKNOWN;
+    free(line);
+    fclose(smaps);
+    return dirty;
+}
+
+/* What any process may know of a file that it has mapped. /proc/self/smaps counts
+   pages that we have touched. Only those that are in memory are touched, so none is
+   read for that. A mapping is of the inode that has the pages, on overlayfs too.
+
+   smaps knows no writeback. So where it finds no dirty page, the clean ones are
+   dropped. A page that is on its way to the disk can't be, and stays. */
+static long pages_to_write_of_map(int fd, size_t length)
+{
+    struct pages pages;
+
+    if (!pages_open(&pages, fd, 0, length))
+        return PAGES_UNKNOWN;
+    for (size_t i = 0; i < pages.count; i++)
+        if (pages.in_core[i] & 1)
+            (void)*(volatile unsigned char *)(pages.map + i * page_size());
+    long dirty = dirty_in_map(pages.map);
+    pages_close(&pages);
+    if (dirty != 0)
+        return dirty;
+    if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
+        return PAGES_UNKNOWN;
+    return disk_resident(fd, 0, length) == 0 ? 0 : PAGES_UNKNOWN;
+}
+
 long disk_pages_to_write(int fd)
 {
     struct cache_counts counts;
     struct stat file;
 
-    if (syscall(SYS_cachestat, fd, &(struct cache_range){0}, &counts, 0))
-        return PAGES_UNKNOWN;
-    if (counts.cached > 0)
+    if (syscall(SYS_cachestat, fd, &(struct cache_range){0}, &counts, 0) == 0 &&
+        counts.cached > 0)
         return (long)(counts.dirty + counts.writeback);
     if (fstat(fd, &file))
         err(1, "asking for the size of a file");
-    /* None is cached: true, or not the inode that has the pages. */
-    return file.st_size == 0 || disk_resident(fd, 0, (size_t)file.st_size) == 0
-               ? 0
-               : PAGES_UNKNOWN;
+    /* It counts no page: true, or not the inode that has the pages. Or there is no
+       such call. */
+    if (file.st_size == 0 || disk_resident(fd, 0, (size_t)file.st_size) == 0)
+        return 0;
+    return pages_to_write_of_map(fd, (size_t)file.st_size);
 }
 
 enum direct disk_direct(const char *path)

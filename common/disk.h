@@ -26,14 +26,17 @@ long disk_resident(int fd, off_t offset, size_t length);
 
 /**
  * Count the pages of a file that are not on the disk yet: dirty, or under
- * writeback. cachestat(2), Linux 6.5. With 0 a crash can still lose the rest: the
- * size, the name, what is in the disk's own cache. Only a sync says that all of it
- * is safe.
+ * writeback. With 0 a crash can still lose the rest: the size, the name, what is in
+ * the disk's own cache. Only a sync says that all of it is safe.
+ *
+ * cachestat(2) counts them, since Linux 6.5. It does not where a filter refuses it,
+ * and on overlayfs it looks at an inode that has no pages. Then /proc/self/smaps
+ * counts the dirty ones. Where it finds none, the file's pages are dropped from the
+ * cache, to see that none is under writeback. (tmpfs: its pages never go to a disk,
+ * and smaps calls them dirty.)
  *
  * @param fd  Open for reading and writing.
- * @return pages; PAGES_UNKNOWN on an older kernel, behind a filter, and where
- *         cachestat(2) looks at an inode that has no pages (overlayfs: it says 0,
- *         when mincore(2) finds some).
+ * @return pages; PAGES_UNKNOWN where neither can tell. Never a 0 that is not true.
  */
 long disk_pages_to_write(int fd);
 

@@ -277,7 +277,7 @@ takes() {
 less_work() {
     local option
     less=()
-    for option in --rounds=1 --operations=64; do
+    for option in --rounds=1 --operations=64 --ways=1; do
         ! takes "$1" "[${option%=*} N]" || less+=("$option")
     done
 }

@@ -17,7 +17,8 @@ sub normalize {
 
     for ($text) {
         # Lanes: the label stays, the bars go.
-        s/^(main|ticks|block \d+|plain|in turn|together|liburing) +(?:$glyph| )*$/$1/mg;
+        my $passes = 'plain|in turn|together|liburing|fsync|O_DSYNC|cold pa(?:ge|rt)';
+        s/^(main|ticks|block \d+|$passes) +(?:$glyph| )*$/$1/mg;
 
         # Times and shares of them. (A share of nothing can't be told.)
         s/\(share unknown\)/(N%)/g;
@@ -33,7 +34,8 @@ sub normalize {
         # Own work is a fixed amount. How much of it was done while blocks were in
         # flight is up to the disk, and to whoever looks on.
         s/^(work: \d+ pieces, )\d+( with blocks in flight)$/$1N$2/mg;
-        s/^((?:fsync|fdatasync|O_DSYNC) +\d+ +)\d+( +N%)/$1N$2/mg;
+        # So are the sleeps of 02. Its pages are not.
+        s/^((?:fsync|O_DSYNC|cold pa(?:ge|rt)) +)\d+ +(?:\d+|-)(?= +\d+ +(?:\d+|-)$)/$1N N/mg;
         s/^(sleeps: )\d+( in the parent, )\d+/$1N$2N/mg;
         s/^([^:\n]*\border\b[^:\n]*: )[\d ,.]+$/$1N/mg;
 

@@ -1,0 +1,170 @@
+#include "crash.h"
+
+#include "image.h"
+#include "scratch.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Each way to replace the file begins on a new disk. To make one takes longer than to
+   copy one. So one is made, and never used. */
+static int empty = -1;
+static int disk =
+    -1; /* The copy that is mounted: the one that is written to. */
+
+const char *crash_word(char found)
+{
+    switch (found) {
+    case FOUND_OLD:
+        return "old";
+    case FOUND_NEW:
+        return "new";
+    case FOUND_EMPTY:
+        return "empty";
+    case FOUND_NONE:
+        return "none";
+    case FOUND_ZEROS:
+        return "zeros";
+    default:
+        return "other";
+    }
+}
+
+/* May this user mount? Is there a loop device, and mkfs.ext4? No list of conditions
+   would be right everywhere. Trying it is. */
+void crash_begin(void)
+{
+    empty = image_new(8 << 20);
+    int root = empty < 0 ? -1 : image_mount(empty, NULL);
+
+    if (root >= 0) {
+        puts("after a crash: found on copies of the disk, an ext4");
+        if (close(root))
+            err(1, "unmounting the disk");
+        return;
+    }
+    printf("after a crash: recorded on Linux 6.18, ext4; here %s: %s\n",
+           image_failed(), strerror(errno));
+    crash_end();
+}
+
+void crash_end(void)
+{
+    if (empty >= 0 && close(empty))
+        err(1, "closing the disk");
+    empty = -1;
+}
+
+int crash_folder(const char *option, bool keep)
+{
+    if (empty < 0)
+        return scratch_dir(keep); /* The steps are the same there. */
+    disk = image_copy(empty);
+    int root = image_mount(disk, option);
+    if (root < 0)
+        err(1, "%s", image_failed());
+    return root;
+}
+
+void crash_folder_close(int folder)
+{
+    if (empty < 0)
+        scratch_dir_close();
+    else if (close(folder) || close(disk))
+        err(1, "closing the disk");
+}
+
+char crash_look(int folder)
+{
+    char bytes[FILE_SIZE + 1]; /* One more, to see that the file ends. */
+    size_t done = 0;
+    int fd = openat(folder, "file", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 && errno == ENOENT)
+        return FOUND_NONE;
+    if (fd < 0)
+        err(1, "opening the file");
+    for (ssize_t n; (n = read(fd, bytes + done, sizeof(bytes) - done)) != 0;) {
+        if (n < 0 && errno != EINTR)
+            err(1, "reading the file");
+        if (n > 0)
+            done += (size_t)n;
+    }
+    if (close(fd))
+        err(1, "closing the file");
+    if (done == 0)
+        return FOUND_EMPTY;
+    if (done != FILE_SIZE || memcmp(bytes, bytes + 1, FILE_SIZE - 1) != 0)
+        return FOUND_OTHER; /* A part of a file, or parts of two. */
+    return bytes[0] == 0
+               ? FOUND_ZEROS
+               : bytes[0]; /* Each file is one letter, again and again. */
+}
+
+/* Is the kernel about to write the file? Then it has a place on the disk, and what it
+   says there is "unwritten": who reads it gets zeros. */
+static bool being_written(int folder)
+{
+    union {
+        struct fiemap map;
+        char room[sizeof(struct fiemap) + 64 * sizeof(struct fiemap_extent)];
+    } ask = {.map = {.fm_length = FILE_SIZE, .fm_extent_count = 64}};
+    int fd = openat(folder, "file", O_RDONLY | O_CLOEXEC);
+    bool unwritten = false;
+
+    if (fd < 0 || ioctl(fd, FS_IOC_FIEMAP, &ask.map) || close(fd))
+        err(1, "asking where the file is on the disk");
+    for (unsigned i = 0; i < ask.map.fm_mapped_extents; i++)
+        unwritten |= ask.map.fm_extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN;
+    return unwritten;
+}
+
+/* What the kernel has begun, it ends. Nothing is begun here. */
+static void settle(int folder)
+{
+    while (being_written(folder))
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* What the disk has been given until now is in the copy. What is in the kernel's
+   memory only is not. When the copy is mounted, ext4 reads its journal and puts in
+   order what it finds, as it does after a real crash. */
+char crash_now(int folder)
+{
+    if (empty < 0)
+        return 0;
+    int copy = image_copy(disk);
+    int root = image_mount(copy, NULL);
+    if (root < 0)
+        err(1, "%s", image_failed());
+    char found = crash_look(root);
+    if (close(root) || close(copy))
+        err(1, "closing a copy of the disk");
+    settle(folder);
+    return found;
+}
+
+/* What happens in some seconds, in less time. What the kernel has begun to write gets
+   to the disk. Then ext4 writes its journal, with all that was done to names and sizes
+   until then. It does so every five seconds, and whenever anybody syncs any file on it.
+   So we sync another file. */
+char crash_later(int folder)
+{
+    if (empty < 0)
+        return 0;
+    settle(folder);
+    int fd = openat(folder, "other", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
+                    0600);
+    if (fd < 0 || write(fd, "x", 1) != 1 || fsync(fd) || close(fd))
+        err(1, "syncing another file");
+    return crash_now(folder);
+}
