@@ -52,7 +52,7 @@ enum fact {
     /** No line: the program works on its own, and the legend has the sign for it.
      *  FACT_WORK says so, too. */
     FACT_OWN_WORK = 1 << 9,
-    FACT_TIME = 1 << 10,            /**< `time` */
+    FACT_TIME = 1 << 10, /**< `time` */
     /** What is printed where nobody says otherwise. */
     FACTS = FACT_IN_FLIGHT | FACT_BLOCKED | FACT_SLEEPS_IN_SUBMIT |
             FACT_THREADS | FACT_COMPLETED | FACT_ORDER
