@@ -283,7 +283,7 @@ static const struct {
 } looks[LOOKS] = {
     [NOTHING] = {" ", " ", ""},         [WORKING] = {"▚", "+", "\033[33m"},
     [RUNNING] = {"▒", "-", "\033[32m"}, [WAITING] = {"░", ".", "\033[34m"},
-    [BLOCKED] = {"█", "#", "\033[31m"}, [BLOCK] = {"█", "=", "\033[36m"},
+    [BLOCKED] = {"█", "#", "\033[31m"}, [BLOCK] = {"━", "=", "\033[36m"},
     [DOT] = {"·", ".", "\033[32m"},     [COMPLETE] = {"◆", "*", "\033[36m"},
 };
 
@@ -384,8 +384,15 @@ static void print_legend(unsigned lane, unsigned facts, bool complete)
     }
     for (enum look look = RUNNING; look <= BLOCKED; look++) {
         print_look(look, terminal_in_color());
-        printf(" %s%s", meaning[look], look < BLOCKED ? between : "\n\n");
+        printf(" %s%s", meaning[look], look < BLOCKED ? between : "\n");
     }
+}
+
+static void print_legend_of_blocks(void)
+{
+    fputs("block: ", stdout);
+    print_look(BLOCK, terminal_in_color());
+    puts(" in flight\n");
 }
 
 /* 0 at the left, the whole time at the right. */
@@ -435,6 +442,7 @@ void timeline_draw(const struct timeline *timeline,
     }
 
     print_legend(width, timeline->facts, false);
+    print_legend_of_blocks();
 }
 
 void timeline_draw_main(struct timeline *const *timelines)
@@ -453,6 +461,7 @@ void timeline_draw_main(struct timeline *const *timelines)
     for (unsigned i = 0; timelines[i]; i++)
         print_main(timelines[i]->title, timelines[i], full, width, complete);
     print_legend(width, timelines[0]->facts, complete);
+    putchar('\n');
 }
 
 void timeline_dots(const struct timeline *timeline, const char *label,

@@ -12,7 +12,7 @@
  *           chapters/01-blocking-read/blocking-read.c common/?*.c -lz \
  *           -o 01-blocking-read
  *
- * Needs: any Linux.
+ * Needs: Linux 2.6.26, to count the sleeps of one thread.
  * Manual pages: pread(2), mincore(2), posix_fadvise(2), getrusage(2).
  */
 #include "args.h"
@@ -45,8 +45,9 @@ static const struct program program = {
 
 /* pread() has returned n. How many bytes of the block is that?
 
-   All of them, mostly. It may be fewer: POSIX allows that. Linux does it when one
-   asks for some 2 GiB, and some network file systems for less. That is a success.
+   All of them, mostly. It may be fewer: POSIX allows that. It happens where the file
+   ends, where one asks for some 2 GiB, and on some network file systems. That is a
+   success.
 
    EINTR: a signal came before a byte did, and has run its handler. No byte has come,
    so we return 0 bytes, and the loop asks again. A local disk does not do this. FUSE

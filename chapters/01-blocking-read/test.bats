@@ -200,7 +200,7 @@ need_readahead() {
     scale=$(sed -nE 's/^(cold|warm) +0 .* ([0-9.]+ ms)$/\2/p' <<<"$output")
     longer=$(printf '%s\n' "$(fact total 1)" "$(fact total 2)" | sort -n | tail -n 1)
     assert_equal "$scale" "$longer"$'\n'"$longer"
-    assert_equal "$(grep -c '^block [0-7] .*█' <<<"$output")" 16
+    assert_equal "$(grep -c '^block [0-7] .*━' <<<"$output")" 16
     # To the right edge, but for what the program does between its calls.
     assert_equal "$(grep -cE '^main  .{72,74}$' <<<"$output")" 1
 }

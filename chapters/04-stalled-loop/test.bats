@@ -91,7 +91,7 @@ gap() {
 # Once in twenty runs: on a busy machine the loop may get no turn after the read
 # either.
 @test "the picture: a gap in the dots where the bar is" {
-    for look in 'C.UTF-8 · █' 'C . ='; do
+    for look in 'C.UTF-8 · ━' 'C . ='; do
         read -r locale dot bar <<<"$look"
         for ((tries = 1; ; tries++)); do
             LC_ALL=$locale run -0 "$BIN/04-stalled-loop" "$FILE"

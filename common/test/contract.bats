@@ -54,7 +54,7 @@ reads_all() {
 # shape FILE: an output without its values: no bars, each number an N, and so is
 # what stands where one can't be told.
 shape() {
-    perl -CSD -Mutf8 -pe 's/[█▒░▚◆·]//g; s/-?\b(?:nan|inf|\d[\d.]*)|(?<= )-(?= |$)/N/g;
+    perl -CSD -Mutf8 -pe 's/[█▒░▚◆━·]//g; s/-?\b(?:nan|inf|\d[\d.]*)|(?<= )-(?= |$)/N/g;
         s/\(share unknown\)/(N%)/; s/\b(?:yes|no)\b/N/g; s/ +/ /g; s/ $//' <"$1"
 }
 

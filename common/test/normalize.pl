@@ -13,7 +13,7 @@ use utf8;
 # Give it the whole output, or an expected one.
 sub normalize {
     my ($text) = @_;
-    my $glyph = '[█▓▒░▚◆·#=.+*-]'; # In UTF-8, and in plain ASCII.
+    my $glyph = '[█▓▒░▚◆━·#=.+*-]'; # In UTF-8, and in plain ASCII.
 
     for ($text) {
         # Lanes: the label stays, the bars go.
