@@ -18,13 +18,14 @@ with_rings() {
         RINGS_LOG="$RINGS_LOG" "$@"
 }
 
-# fail_enter PROGRAM ERROR WHEN: blocks of $FILE through two slots, and that call of
-# io_uring_enter() fails. What the call was is added to the file "failed".
+# fail_enter PROGRAM ERROR WHEN: many blocks of $FILE through two slots, so that there
+# are many submits and many waits, on a quick disk too; and that call of io_uring_enter()
+# fails. What the call was is added to the file "failed".
 fail_enter() {
     run --separate-stderr in_time strace -o "$BATS_TEST_TMPDIR/enter" \
         -e signal=none -e trace=io_uring_enter \
         -e inject=io_uring_enter:error="$2":when="$3" \
-        "$BIN/$1" --entries 2 -s 1M "$FILE"
+        "$BIN/$1" --entries 2 -n 40 -s 256K "$FILE"
     sed -nE '/INJECTED/s/^[^,]*, ([0-9]+), ([01]), .*/\1 \2/p' "$BATS_TEST_TMPDIR/enter" \
         >>"$BATS_TEST_TMPDIR/failed"
 }
