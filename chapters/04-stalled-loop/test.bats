@@ -63,20 +63,19 @@ in_memory() {
     fail "$output"
 }
 
-# The read gets 50 ms by strace, so that it is longer than whatever else may hold the loop
-# up. LATENESS. A loop that counts ticks by its reads of the timer is late for ever: 0 of
-# 20.
+# The read gets 200 ms by strace, so that it is longer than whatever else may hold the loop
+# up: in 40 of 40 runs, with a load of 12. A loop that takes each read of the timer for one tick is late for ever: 0 of 20.
 @test "before the read, and after the next tick, ticks are not that late" {
     need_strace
     for _ in {1..5}; do
         run --separate-stderr in_time strace -o /dev/null -e signal=none -P "$FILE" \
-            -e inject=pread64:delay_enter=50000 "$BIN/04-stalled-loop" --mib 1 "$FILE"
+            -e inject=pread64:delay_enter=200000 "$BIN/04-stalled-loop" --mib 1 "$FILE"
         assert_equal "$stderr" ''
         assert_success
         next=$(late 'next after it')
-        assert holds "$next >= 48.98"
+        assert holds "$next >= 198.98"
         if holds "$(late 'before the read') < $next / 2 && $(late 'all later ones') < $next / 2" &&
-            holds "$(at_once 'before the read') < 25 && $(at_once 'all later ones') < 25"; then
+            holds "$(at_once 'before the read') < 100 && $(at_once 'all later ones') < 100"; then
             return 0
         fi
     done
@@ -98,7 +97,7 @@ LOOP='?epoll_wait,?epoll_pwait,read,pread64'
 # ours may look otherwise: strace_unquoted.
 logged() {
     STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
-    run --separate-stderr timeout -k 5 20 strace -f -y -o "$STRACE_LOG" -e signal=none \
+    run --separate-stderr in_time strace -f -y -o "$STRACE_LOG" -e signal=none \
         -e trace="$1" "$BIN/04-stalled-loop" "${@:2}" "$FILE"
     strace_unquoted
     assert_equal "$stderr" ''
@@ -248,6 +247,7 @@ first_own() {
 }
 
 # bats test_tags=deep
+# shellcheck disable=SC2030 # Each test is a subshell.
 @test "a signal in any wait or read ends it, and it is made again" {
     need_strace
     logged "$LOOP" --mib 1
@@ -421,4 +421,5 @@ ALL=$((65536 / PAGE))
         "read, O_NONBLOCK EAGAIN 65536 bytes $ALL 0"
     assert_regex "$(question 'read, RWF_NOWAIT')" \
         "^read, RWF_NOWAIT EAGAIN (EOPNOTSUPP|65536 bytes) $ALL 0\$"
+    assert_equal "$(tail -n 3 <<<"$output" | cut -d ' ' -f 1 | xargs)" "$ALL $ALL $ALL"
 }
