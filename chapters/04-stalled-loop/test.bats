@@ -67,7 +67,8 @@ in_memory() {
 }
 
 # The read gets 200 ms by strace, so that it is longer than whatever else may hold the loop
-# up: in 40 of 40 runs, with a load of 12. A loop that takes each read of the timer for one tick is late for ever.
+# up: in 40 of 40 runs, with a load of 12. A loop that takes each read of the timer for one
+# tick is late for ever.
 @test "before the read, and after the next tick, ticks are not that late" {
     need_strace
     for _ in {1..5}; do
