@@ -1,42 +1,30 @@
 /*
  * 04 · The stalled loop
  *
- * An event loop handles the tick of a timer every millisecond. At one of them
- * it also reads 32 MiB of a cold file, with a plain pread(2). Then the usual
- * answers are tried on the same file: epoll, poll and O_NONBLOCK.
+ * An event loop handles a tick every millisecond. After 20 ms somebody wants 32 MiB
+ * of a cold file, and the loop reads them with a plain pread(2).
  *
- * Watch for: the gap in the row of dots, just as long as the read below it. No
- * tick is handled in there, though the timer has gone on expiring. And none of
- * the answers says that the pages are not there.
+ * Watch for: the gap in the row of dots, right above the read. The next tick is as
+ * late as the read was long, and it stands for all the ticks that were due meanwhile.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/04-stalled-loop/stalled-loop.c common/?*.c -lz \
  *           -o 04-stalled-loop
  *
  * Needs: Linux 2.6.27, for timerfd and epoll_create1().
- * Manual pages: epoll(7), epoll_ctl(2), timerfd_create(2), poll(2), open(2).
+ * Manual pages: epoll(7), timerfd_create(2), pread(2).
  */
-#define _GNU_SOURCE
 #include "args.h"
 #include "blocks.h"
 #include "timeline.h"
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <stdio.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
-
-enum {
-    TICK = 1000000, /* Nanoseconds. */
-    BEFORE = 20,    /* Ticks before the read, and at least as long after it. */
-    PROBE = 65536   /* Bytes that the read with O_NONBLOCK asks for. */
-};
 
 static unsigned mib = 32;
 
@@ -52,223 +40,208 @@ static const struct program program = {
             OPTION_END},
 };
 
-struct loop {
-    int epoll, timer;
-    const struct blocks *blocks; /* One block only: what is to be read. */
-    struct timeline *timeline;   /* Each CALL_WAIT in it is a tick handled. */
-    unsigned ticks;              /* So far. */
-    uint64_t expirations; /* What the timer said at the first tick after the
-                             read; 0 before. */
+enum {
+    TICK = 1000000,     /* Nanoseconds. */
+    REQUEST = 20500000, /* When somebody wants the file: between two ticks. */
+    LEAST = 20000000    /* So long at least the loop goes on after the read. */
 };
 
-/* --- The loop, and the mistake in it ------------------------------------- */
+/* Where a tick stands: before the read, the first one after it, or later. */
+enum phase { BEFORE, NEXT, AFTER, PHASES };
 
-static void read_file(const struct blocks *blocks)
+struct loop {
+    int epoll, tick, request;    /* Descriptors. */
+    const struct blocks *blocks; /* One block only: what is to be read. */
+    struct timeline *timeline;
+    int64_t due;   /* When the oldest tick that was not handled yet is due. */
+    int64_t until; /* When the loop ends. */
+    enum phase phase;
+    struct {
+        int64_t late;   /* Nanoseconds. */
+        uint64_t ticks; /* That came in one read of the timer. */
+    } worst[PHASES];
+};
+
+/* --- A timer is a descriptor ----------------------------------------------- */
+
+/* How often has this timer expired since it was last read? read(2) returns that
+   number in eight bytes, and sets it back to 0. The timer goes on whether or not
+   anybody looks. So after a stall there is one large number, and no queue.
+
+   A handler has to read its timer, even if it does not want the number. epoll reports
+   what is ready, and the timer stays ready until somebody has read it.
+
+   epoll_wait() has said that there is something to read. So this can't wait. */
+static uint64_t expirations(int timer)
 {
-    int64_t res = blocks_read(blocks, 0); /* pread(), in chapter 01's loop. */
+    uint64_t n;
+    ssize_t bytes;
 
-    if (res <= 0)
-        blocks_failed(blocks, 0, res);
+    do
+        bytes = read(timer, &n, sizeof(n));
+    while (bytes < 0 && errno == EINTR);
+    if (bytes != sizeof(n))
+        err(1, "reading a timer");
+    return n;
 }
 
-/* Somebody wants the file. The mistake looks like any other line, and with the
-   file in the page cache it is seldom noticed. */
+/* The timer expires at `first`, and after that once in each interval. `first` is a time
+   of CLOCK_MONOTONIC, and not a span from now. So we know of each tick when it was
+   due. */
+static void set_timer(int timer, int64_t first, int64_t interval)
+{
+    struct itimerspec times = {
+        .it_value = {first / 1000000000, first % 1000000000},
+        .it_interval = {interval / 1000000000, interval % 1000000000}};
+
+    if (timerfd_settime(timer, TFD_TIMER_ABSTIME, &times, NULL))
+        err(1, "setting a timer");
+}
+
+/* A timer that the loop watches. `data` comes back with each event, and tells the loop
+   which timer it was. */
+static int add_timer(int epoll)
+{
+    int timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = timer};
+
+    if (timer < 0)
+        err(1, "creating a timer");
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &event))
+        err(1, "adding a timer to epoll");
+    return timer;
+}
+
+/* --- Two handlers, one of them with the mistake ---------------------------- */
+
+/* How late was this tick? We know when it was due, and what time it is now.
+
+   The clock must not begin when epoll_wait() returns. A client does not care when the
+   loop found time for a request. It counts from when it sent that request. */
+static void note(struct loop *loop, uint64_t ticks)
+{
+    int64_t late = timeline_now() - loop->due;
+
+    if (late > loop->worst[loop->phase].late)
+        loop->worst[loop->phase].late = late;
+    if (ticks > loop->worst[loop->phase].ticks)
+        loop->worst[loop->phase].ticks = ticks;
+}
+
+/* Stands for all that the loop has to do for its other clients. */
+static void on_tick(struct loop *loop)
+{
+    timeline_call(loop->timeline, CALL_LOOK); /* A dot in the picture. */
+    uint64_t ticks = expirations(loop->tick);
+    timeline_return(loop->timeline);
+
+    note(loop, ticks);
+    loop->due += (int64_t)ticks * TICK;
+    if (loop->phase == NEXT)
+        loop->phase = AFTER;
+}
+
+/* Somebody wants the file. The mistake looks like any other line. While the file is in
+   the page cache, hardly anybody notices. blocks_read() is the loop around pread() of
+   chapter 01. Until it returns, nobody is in epoll_wait(), and there is no other thread
+   that could be. */
 static void on_request(struct loop *loop)
 {
+    expirations(loop->request);
     timeline_submitted(loop->timeline, 0);
     timeline_call(loop->timeline, CALL_SUBMIT);
-    read_file(loop->blocks);
+    int64_t res = blocks_read(loop->blocks, 0);
     timeline_return(loop->timeline);
+    if (res <= 0)
+        blocks_failed(loop->blocks, 0, res);
     timeline_completed(loop->timeline, 0);
-}
 
-static void on_timer(struct loop *loop)
-{
-    uint64_t expirations; /* Since the timer was last read. */
-    ssize_t n;
-
-    /* epoll_wait() has said that there is something to read, so this can't wait
-       and can't come back with EAGAIN: nobody else reads this timer. */
-    do
-        n = read(loop->timer, &expirations, sizeof(expirations));
-    while (n < 0 && errno == EINTR);
-    if (n != sizeof(expirations))
-        err(1, "reading the timer");
-
-    loop->ticks++;
-    if (loop->ticks == BEFORE)
-        on_request(loop);
-    else if (loop->ticks == BEFORE + 1)
-        loop->expirations = expirations;
-}
-
-/* After the read, go on for as long as it took, to have both side by side. */
-static bool finished(const struct loop *loop)
-{
-    const struct timeline *t = loop->timeline;
-    const struct bar *read = &t->block[0];
+    /* Go on for as long as the read took, to have a normal stretch beside it. */
+    const struct bar *read = &loop->timeline->block[0];
     int64_t took = read->end - read->begin;
-
-    if (took < BEFORE * (int64_t)TICK)
-        took = BEFORE * (int64_t)TICK;
-    return loop->ticks > BEFORE &&
-           t->main[t->calls - 1].end >= read->end + took;
+    loop->until = timeline_now() + (took > LEAST ? took : LEAST);
+    loop->phase = NEXT;
 }
 
+/* --- The loop -------------------------------------------------------------- */
+
+/* Wait for whatever happens next, handle it, and wait again. The wait is by choice:
+   there is nothing else to do, and anything that happens ends it. A signal may end it
+   before an event does. */
 static void run(struct loop *loop)
 {
-    timeline_start(loop->timeline);
-    while (!finished(loop)) {
+    while (timeline_now() < loop->until) {
         struct epoll_event event;
         int n;
 
         timeline_call(loop->timeline, CALL_WAIT);
-        do /* A signal may end the wait before an event does. */
+        do
             n = epoll_wait(loop->epoll, &event, 1, -1);
         while (n < 0 && errno == EINTR);
         timeline_return(loop->timeline);
         if (n < 0)
             err(1, "waiting for events");
-        on_timer(loop); /* The only descriptor that this loop watches. */
+        if (event.data.fd == loop->tick)
+            on_tick(loop);
+        else
+            on_request(loop);
     }
-    timeline_stop(loop->timeline);
 }
 
-static void start_timer(struct loop *loop)
+/* How late was the worst tick, and how many came as one? */
+static void print_worst(const struct loop *loop)
 {
-    struct itimerspec every = {.it_value.tv_nsec = TICK,
-                               .it_interval.tv_nsec = TICK};
-    struct epoll_event event = {.events = EPOLLIN};
+    static const char *const name[PHASES] = {[BEFORE] = "before the read",
+                                             [NEXT] = "next after it",
+                                             [AFTER] = "all later ones"};
 
-    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (loop->epoll < 0)
-        err(1, "creating the epoll instance");
-    loop->timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-    if (loop->timer < 0)
-        err(1, "creating the timer");
-    if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->timer, &event))
-        err(1, "adding the timer to epoll");
-    if (timerfd_settime(loop->timer, 0, &every, NULL))
-        err(1, "setting the timer");
-}
-
-/* --- The usual answers --------------------------------------------------- */
-
-static void print_resident(const struct blocks *blocks)
-{
-    long resident = blocks_resident(blocks);
-
-    if (resident == PAGES_UNKNOWN)
-        puts("unknown how many pages cached");
-    else
-        printf("%ld of %ld pages cached\n", resident, blocks_pages(blocks));
-}
-
-/* "Let epoll tell us when the file can be read." */
-static void ask_epoll(const struct loop *loop)
-{
-    struct epoll_event event = {.events = EPOLLIN};
-
-    fputs("epoll_ctl(EPOLL_CTL_ADD): ", stdout);
-    if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, loop->blocks->fd, &event) == 0)
-        puts("taken; this file system has a poll of its own, as FUSE does");
-    else if (errno == EPERM)
-        puts("EPERM");
-    else
-        err(1, "adding %s to epoll", loop->blocks->path);
-}
-
-/* "Then let poll tell us." Timeout 0: it looks, and does not wait. */
-static void ask_poll(const struct blocks *blocks)
-{
-    struct pollfd file = {.fd = blocks->fd, .events = POLLIN};
-    int n;
-
-    do
-        n = poll(&file, 1, 0);
-    while (n < 0 && errno == EINTR);
-    if (n < 0)
-        err(1, "polling %s", blocks->path);
-    printf("poll, timeout 0: %s to read; ",
-           n == 1 && (file.revents & POLLIN) ? "ready" : "not ready");
-    print_resident(blocks);
-}
-
-/* "Then make the read fail instead of wait." A socket would say EAGAIN. */
-static void try_nonblock(const struct blocks *blocks)
-{
-    struct blocks probe = *blocks;
-    struct block first = blocks->block[0];
-
-    probe.block = &first;
-    if (first.length > PROBE)
-        first.length = PROBE;
-    if (fcntl(blocks->fd, F_SETFL, O_NONBLOCK))
-        err(1, "setting O_NONBLOCK on %s", blocks->path);
-    read_file(&probe);
-    printf("pread, O_NONBLOCK set: all of %zu bytes; ", first.length);
-    print_resident(blocks);
-}
-
-/* --- What happened ------------------------------------------------------- */
-
-/* How many ticks were handled from one time on and before another. */
-static unsigned ticks_in(const struct timeline *t, int64_t from, int64_t to)
-{
-    unsigned n = 0;
-
-    for (unsigned i = 0; i < t->calls; i++)
-        n += t->main[i].call == CALL_WAIT && t->main[i].end >= from &&
-             t->main[i].end < to;
-    return n;
-}
-
-static void print_facts(const struct loop *loop)
-{
-    const struct timeline *t = loop->timeline;
-    int64_t begin = t->block[0].begin, end = t->block[0].end;
-
-    printf("ticks before the read: %u\n", ticks_in(t, 0, begin));
-    printf("ticks during the read: %u\n", ticks_in(t, begin, end));
-    printf("ticks after it, in as much time: %u\n",
-           ticks_in(t, end, end + (end - begin)));
-    printf("expirations at the first tick after it: %" PRIu64 "\n",
-           loop->expirations);
-    /* The read is the call behind the waits for the first ticks. */
-    printf("sleeps in submit: %ld\n", t->main[BEFORE].sleeps);
-    printf("time in submit: %.2f ms\n", (double)(end - begin) / 1e6);
-    printf("checksum: %08" PRIx32 "\n", blocks_checksum(loop->blocks));
+    printf("%-18s%18s%22s\n", "which ticks", "late, at most",
+           "at once, at most");
+    for (enum phase i = 0; i < PHASES; i++)
+        printf("%-18s%15.2f ms%22" PRIu64 "\n", name[i],
+               (double)loop->worst[i].late / 1e6, loop->worst[i].ticks);
 }
 
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
+    struct timeline *timeline = timeline_new("loop", 1);
     struct blocks blocks;
-    struct loop loop = {.blocks = &blocks, .timeline = timeline_new("loop", 1)};
+    struct loop loop = {
+        .blocks = &blocks, .timeline = timeline, .until = INT64_MAX};
 
     args.count = 1;
     args.size = (size_t)mib << 20;
+    timeline->facts = FACT_SLEEPS_IN_SUBMIT;
     blocks_open(&blocks, &args);
     blocks_clear(&blocks); /* The memory is there; only the file is cold. */
     blocks_drop(&blocks);
     blocks_announce(&blocks);
 
-    start_timer(&loop);
+    loop.epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (loop.epoll < 0)
+        err(1, "creating the epoll instance");
+    loop.tick = add_timer(loop.epoll);
+    loop.request = add_timer(loop.epoll);
+
+    timeline_start(timeline);
+    loop.due = timeline->start + TICK;
+    set_timer(loop.tick, loop.due, TICK);
+    set_timer(loop.request, timeline->start + REQUEST, 0);
     run(&loop);
-    timeline_dots(loop.timeline, "ticks", CALL_WAIT); /* One a tick. */
-    timeline_draw(loop.timeline, loop.timeline);
-    print_facts(&loop);
+    timeline_stop(timeline);
 
-    puts("\nThe usual answers, the pages dropped again:");
-    blocks_drop(&blocks);
-    ask_epoll(&loop);
-    ask_poll(&blocks);
-    try_nonblock(&blocks);
+    timeline_dots(timeline, "ticks", CALL_LOOK);
+    timeline_draw(timeline, timeline);
+    print_worst(&loop);
+    const struct bar *read = &timeline->block[0];
+    printf("\nthe read: %.2f ms\n", (double)(read->end - read->begin) / 1e6);
+    timeline_facts(timeline, blocks_checksum(&blocks));
 
-    timeline_trace(args.trace, (struct timeline *[]){loop.timeline, NULL});
-    if (close(loop.timer) || close(loop.epoll))
-        err(1, "closing the timer and epoll");
+    timeline_trace(args.trace, (struct timeline *[]){timeline, NULL});
+    if (close(loop.request) || close(loop.tick) || close(loop.epoll))
+        err(1, "closing the timers and epoll");
     blocks_close(&blocks);
-    timeline_free(loop.timeline);
+    timeline_free(timeline);
     return 0;
 }

@@ -1,0 +1,245 @@
+/*
+ * 04-readiness · Can the loop wait for the file?
+ *
+ * Asks four questions that are right for a socket: of a socket in which there is
+ * nothing, and of a cold file. epoll and poll are asked whether there is something to
+ * read. O_NONBLOCK and RWF_NOWAIT ask a read not to wait.
+ *
+ * Watch for: the column of the file. Only RWF_NOWAIT says that the read would have to
+ * wait. And look at what came into the page cache after that answer.
+ *
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/04-stalled-loop/readiness.c common/?*.c -lz -o 04-readiness
+ *
+ * Needs: Linux 2.6.27, for epoll_create1(); 4.14 for RWF_NOWAIT.
+ * Manual pages: epoll_ctl(2), poll(2), open(2), preadv2(2).
+ */
+#define _GNU_SOURCE /* preadv2(), RWF_NOWAIT */
+#include "args.h"
+#include "blocks.h"
+#include "timeline.h"
+
+#include <err.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+static const struct program program = {
+    .name = "04-readiness",
+    .page = "04-stalled-loop",
+    .does = "Asks a cold file whether a read of it would have to wait.",
+    .takes_file = true,
+};
+
+/* What is asked: a file or a socket, and the memory for what comes. */
+struct source {
+    const char *name;
+    int fd;
+    unsigned char *data;
+    size_t length;
+};
+
+enum { ANSWER = 32 }; /* Letters. */
+
+/* Refusals that are answers here. All others are errors. */
+static void refused(char *answer, const char *what, const char *name)
+{
+    const char *text = errno == EAGAIN       ? "EAGAIN"
+                       : errno == EPERM      ? "EPERM"
+                       : errno == EOPNOTSUPP ? "EOPNOTSUPP"
+                                             : NULL;
+
+    if (!text)
+        err(1, "%s %s", what, name);
+    snprintf(answer, ANSWER, "%s", text);
+}
+
+/* --- Two questions about readiness ----------------------------------------- */
+
+/* "Tell us when there is something to read." epoll takes what has a poll operation in
+   the kernel. Sockets, pipes and timers have one. Files on a disk have none, and then
+   the answer is EPERM. It has nothing to do with permissions. */
+static void ask_epoll(const struct source *source, char *answer)
+{
+    struct epoll_event event = {.events = EPOLLIN};
+    int epoll = epoll_create1(EPOLL_CLOEXEC);
+
+    if (epoll < 0)
+        err(1, "creating the epoll instance");
+    if (epoll_ctl(epoll, EPOLL_CTL_ADD, source->fd, &event) == 0)
+        snprintf(answer, ANSWER, "taken");
+    else
+        refused(answer, "adding to epoll:", source->name);
+    if (close(epoll))
+        err(1, "closing epoll");
+}
+
+/* "Is there something to read now?" A timeout of 0: it looks, and does not wait. Where
+   there is no poll operation, the kernel says "ready" and looks at nothing. */
+static void ask_poll(const struct source *source, char *answer)
+{
+    struct pollfd file = {.fd = source->fd, .events = POLLIN};
+    int n;
+
+    do
+        n = poll(&file, 1, 0);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        err(1, "polling %s", source->name);
+    snprintf(answer, ANSWER, "%s",
+             n == 1 && (file.revents & POLLIN) ? "ready" : "not ready");
+}
+
+/* --- Two reads that shall not wait ----------------------------------------- */
+
+/* Read from the current position, where offset -1 says that, or else at an offset. With
+   no flags it is pread(2). It may return fewer bytes than we ask for, and that is a
+   success: this program shows how many. */
+static void ask_read(const struct source *source, off_t offset, int flags,
+                     char *answer)
+{
+    struct iovec memory = {source->data, source->length};
+    ssize_t n;
+
+    do
+        n = preadv2(source->fd, &memory, 1, offset, flags);
+    while (n < 0 && errno == EINTR);
+    if (n < 0)
+        refused(answer, "reading", source->name);
+    else
+        snprintf(answer, ANSWER, "%zd bytes", n);
+}
+
+/* A flag of the open file: no call on this descriptor shall wait. A socket obeys. For a
+   file on a disk the flag has no effect today, says open(2). And it says that this may
+   change, so nobody should depend on it. */
+static void ask_nonblock(const struct source *source, char *answer)
+{
+    int flags = fcntl(source->fd, F_GETFL);
+
+    if (flags < 0 || fcntl(source->fd, F_SETFL, flags | O_NONBLOCK))
+        err(1, "setting O_NONBLOCK on %s", source->name);
+    ask_read(source, -1, 0, answer);
+    if (fcntl(source->fd, F_SETFL, flags))
+        err(1, "taking O_NONBLOCK from %s", source->name);
+}
+
+/* A flag of this one call: do not wait for what is not in memory now. If nothing is, it
+   says EAGAIN. If the beginning is, it returns that: a short read. Some file systems
+   say EOPNOTSUPP.
+
+   The kernel has begun to read what is missing, all the same. That is why a second try
+   may find it. But nobody says when. */
+static void ask_nowait(const struct source *source, char *answer)
+{
+    ask_read(source, -1, RWF_NOWAIT, answer);
+}
+
+/* --- What has come into the cache ------------------------------------------ */
+
+/* The guess of 03-pages: look until the count has not grown for 20 ms. There is no
+   event to wait for. That is the point of this chapter. */
+static long pages_in_the_end(const struct blocks *blocks)
+{
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    long before, now = blocks_resident(blocks);
+
+    do {
+        before = now;
+        if (nanosleep(&pause, NULL) && errno != EINTR)
+            err(1, "waiting for pages of %s", blocks->path);
+        now = blocks_resident(blocks);
+    } while (now > before);
+    return before;
+}
+
+static void print_pages(int width, long pages)
+{
+    if (pages == PAGES_UNKNOWN)
+        printf("%-*s", width, "unknown");
+    else
+        printf("%-*ld", width, pages);
+}
+
+typedef void ask_fn(const struct source *source, char *answer);
+
+/* One question, to both. The file is cold each time, and read from its beginning. */
+static void try(const char *question, ask_fn *ask, const struct source *socket,
+                const struct source *file, const struct blocks *blocks)
+{
+    char of_socket[ANSWER], of_file[ANSWER];
+
+    ask(socket, of_socket);
+    blocks_drop(blocks);
+    if (lseek(file->fd, 0, SEEK_SET))
+        err(1, "going to the beginning of %s", file->name);
+    long sleeps = timeline_sleeps();
+    ask(file, of_file);
+    sleeps = timeline_sleeps() - sleeps;
+    printf("%-20s%-16s%-14s", question, of_socket, of_file);
+    print_pages(14, pages_in_the_end(blocks));
+    printf("%ld\n", sleeps);
+}
+
+/* RWF_NOWAIT twice, after the usual read has brought in so many bytes. */
+static void try_again(const struct source *file, const struct blocks *blocks,
+                      size_t length)
+{
+    struct source beginning = *file;
+    char brought[ANSWER], first[ANSWER], again[ANSWER];
+
+    blocks_drop(blocks);
+    beginning.length = length;
+    if (length > 0)
+        ask_read(&beginning, 0, 0, brought); /* It waits. */
+    long before = blocks_resident(blocks);
+    ask_read(file, 0, RWF_NOWAIT, first);
+    long later = pages_in_the_end(blocks);
+    ask_read(file, 0, RWF_NOWAIT, again);
+    print_pages(20, before);
+    printf("%-16s", first);
+    print_pages(14, later);
+    puts(again);
+}
+
+int main(int argc, char **argv)
+{
+    struct args args = args_parse(argc, argv, &program);
+    struct blocks blocks;
+    int ends[2];
+
+    args.count = 1;
+    blocks_open(&blocks, &args);
+    blocks_drop(&blocks);
+    blocks_announce(&blocks);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
+        err(1, "opening a pair of sockets");
+    struct source file = {blocks.path, blocks.fd, blocks.memory,
+                          blocks.block[0].length};
+    struct source socket = {"an empty socket", ends[0], file.data, file.length};
+
+    printf("%-20s%-16s%-14s%-14s%s\n", "question", "empty socket", "the file",
+           "pages later", "sleeps");
+    try("epoll_ctl, add", ask_epoll, &socket, &file, &blocks);
+    try("poll, timeout 0", ask_poll, &socket, &file, &blocks);
+    try("read, O_NONBLOCK", ask_nonblock, &socket, &file, &blocks);
+    try("read, RWF_NOWAIT", ask_nowait, &socket, &file, &blocks);
+
+    printf("\n%-20s%-16s%-14s%s\n", "pages cached", "RWF_NOWAIT", "pages later",
+           "asked again");
+    try_again(&file, &blocks, 0);
+    try_again(&file, &blocks, file.length / 2);
+    try_again(&file, &blocks, file.length);
+
+    if (close(ends[0]) || close(ends[1]))
+        err(1, "closing the sockets");
+    blocks_close(&blocks);
+    return 0;
+}
