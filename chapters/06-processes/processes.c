@@ -191,6 +191,10 @@ __attribute__((noreturn)) static void work(struct reader *r, unsigned w,
     if (getppid() != parent)
         _exit(1);
 
+    /* A child has no page table for shared memory yet. Each page costs it a fault when it
+       first comes there. The reads shall not pay for that, so go there now. */
+    blocks_clear(r->blocks);
+
     /* fork() has copied the writing ends as well. A worker that kept its own copy of
        `go` would wait for itself, for ever. */
     if (close(r->go[1]) || close(r->ready[1]) || !end_of(r->go[0]))
