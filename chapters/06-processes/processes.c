@@ -12,7 +12,7 @@
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/06-processes/processes.c \
  *           common/?*.c -lz -o 06-processes
  *
- * Needs: Linux 2.6.
+ * Needs: Linux 2.6.27, for pipe2(2).
  * Manual pages: fork(2), mmap(2), pipe(7), posix_fadvise(2), prctl(2), wait(2).
  */
 #define _GNU_SOURCE /* pipe2() */
