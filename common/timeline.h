@@ -79,17 +79,17 @@ struct ring_counters {
 
 /** The record of one pass over the blocks. */
 struct timeline {
-    const char *title;   /**< Names this pass, where there are several. */
-    int64_t start;       /**< CLOCK_MONOTONIC, nanoseconds. */
-    int64_t total;       /**< Nanoseconds from start to stop. */
-    unsigned blocks;     /**< How many blocks, and so lanes. */
-    struct bar *block;   /**< One bar for each block. */
-    struct bar *main;    /**< The main thread's calls, in their order. */
-    unsigned calls;      /**< How many of them. */
-    unsigned room;       /**< How many fit into `main`. */
-    unsigned threads;    /**< Most threads seen by timeline_threads(). */
-    unsigned facts;      /**< FACT_ bits: what timeline_facts() prints. */
-    long sleeps;         /**< Voluntary context switches from start to stop. */
+    const char *title; /**< Names this pass, where there are several. */
+    int64_t start;     /**< CLOCK_MONOTONIC, nanoseconds. */
+    int64_t total;     /**< Nanoseconds from start to stop. */
+    unsigned blocks;   /**< How many blocks, and so lanes. */
+    struct bar *block; /**< One bar for each block. */
+    struct bar *main;  /**< The main thread's calls, in their order. */
+    unsigned calls;    /**< How many of them. */
+    unsigned room;     /**< How many fit into `main`. */
+    unsigned threads;  /**< Most threads seen by timeline_threads(). */
+    unsigned facts;    /**< FACT_ bits: what timeline_facts() prints. */
+    long sleeps;       /**< Voluntary context switches from start to stop. */
     /** Facts that only the chapter can count; see timeline_fact(). */
     struct own_fact {
         const char *name; /**< NULL behind the last. */
