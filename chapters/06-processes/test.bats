@@ -19,6 +19,19 @@ processes() {
     assert_success
 }
 
+# ways [OPTION]...: run it on $FILE.
+ways() {
+    run --separate-stderr in_time "$BIN/06-ways" "$@" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+}
+
+# counts NAME: the four counts of that line.
+counts() {
+    sed -nE "s/^$1 \\(0[0-9]\\)( +[0-9]+)( +[0-9]+)( +[0-9]+)( +[0-9]+) .*/\\1\\2\\3\\4/p" \
+        <<<"${output?}" | xargs
+}
+
 # checksums [OPTION]...: is that of each pass 01's?
 checksums() {
     local right
@@ -398,19 +411,6 @@ ask now, then look who it is               0       0         4          0 of 8"
 }
 
 # --- 06-ways ---------------------------------------------------------------------------
-
-# ways [OPTION]...: run it on $FILE.
-ways() {
-    run --separate-stderr in_time "$BIN/06-ways" "$@" "$FILE"
-    assert_equal "$stderr" ''
-    assert_success
-}
-
-# counts NAME: the four counts of that line.
-counts() {
-    sed -nE "s/^$1 \\(0[0-9]\\)( +[0-9]+)( +[0-9]+)( +[0-9]+)( +[0-9]+) .*/\\1\\2\\3\\4/p" \
-        <<<"${output?}" | xargs
-}
 
 @test "06-ways: the same counts of four ways; the main thread sleeps in two of them" {
     need_cold
