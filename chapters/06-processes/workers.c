@@ -266,9 +266,16 @@ static void parent_dies(struct crew *c, const char *what, enum care care)
            atomic_load(&c->shared->full), c->blocks->count);
 }
 
+/* SIG_IGN: the kernel forgets our dead children. SIG_DFL: it keeps them for waitpid(). */
+static void on_child_end(void (*action)(int))
+{
+    if (signal(SIGCHLD, action) == SIG_ERR)
+        err(1, "setting what SIGCHLD does");
+}
+
 int main(int argc, char **argv)
 {
-    signal(SIGCHLD, SIG_DFL); /* See the lesson. */
+    on_child_end(SIG_DFL); /* See the lesson. */
 
     struct args args = args_parse(argc, argv, &program);
     struct blocks blocks;
@@ -289,9 +296,9 @@ int main(int argc, char **argv)
     worker_dies(&crew, "does not die", LIVES);
     worker_dies(&crew, "calls _exit(3)", EXITS);
     worker_dies(&crew, "is killed", IS_KILLED);
-    signal(SIGCHLD, SIG_IGN);
+    on_child_end(SIG_IGN);
     worker_dies(&crew, "is killed, and SIGCHLD is ignored", IS_KILLED);
-    signal(SIGCHLD, SIG_DFL);
+    on_child_end(SIG_DFL);
 
     printf("\nTheir parent is killed. Then the workers start, and\n\n");
     printf("%-36s%8s%8s%10s%15s\n", "for that case they", "finish", "killed",
