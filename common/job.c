@@ -41,6 +41,11 @@ struct job *job_open(int argc, char **argv, const struct program *program)
     return job;
 }
 
+struct blocks *job_blocks(struct job *job)
+{
+    return &job->blocks;
+}
+
 struct job_options job_options = {.entries = 8};
 
 void job_watch(struct job *job, struct ring_counters counters)

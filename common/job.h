@@ -33,6 +33,10 @@ struct job;
  */
 struct job *job_open(int argc, char **argv, const struct program *program);
 
+/** The job's blocks, for a chapter that wants them in memory of another kind:
+ *  blocks_move(), before the first pass. */
+struct blocks *job_blocks(struct job *job);
+
 /** How a chapter reads all blocks. The clock runs meanwhile. It gets the context
  *  that job_pass() got. */
 typedef void read_all_fn(const struct blocks *blocks, struct timeline *timeline,

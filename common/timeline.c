@@ -626,6 +626,17 @@ static void print_threads(const struct timeline *timeline)
         puts("threads: unknown, /proc/self/task can't be read");
 }
 
+void timeline_fact(struct timeline *timeline, const char *name, long value)
+{
+    unsigned i = 0;
+
+    while (timeline->own[i].name)
+        i++;
+    if (i == TIMELINE_OWN_FACTS)
+        errx(1, "more than %d facts of a pass", TIMELINE_OWN_FACTS);
+    timeline->own[i] = (struct own_fact){name, value};
+}
+
 void timeline_facts(const struct timeline *timeline, uint32_t checksum)
 {
     unsigned facts = timeline->facts;
@@ -653,6 +664,8 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
         print_order(timeline);
     if (facts & FACT_TIME)
         print_time(timeline);
+    for (const struct own_fact *own = timeline->own; own->name; own++)
+        printf("%s: %ld\n", own->name, own->value);
     printf("total: %.2f ms\n", ms(timeline->total));
     printf("checksum: %08x\n", (unsigned)checksum);
 }

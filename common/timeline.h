@@ -58,6 +58,9 @@ enum fact {
             FACT_THREADS | FACT_COMPLETED | FACT_ORDER
 };
 
+/** How many facts of its own a pass may have. */
+enum { TIMELINE_OWN_FACTS = 4 };
+
 /** One bar in a lane. */
 struct bar {
     int64_t begin;  /**< Nanoseconds since the start. */
@@ -76,17 +79,22 @@ struct ring_counters {
 
 /** The record of one pass over the blocks. */
 struct timeline {
-    const char *title;   /**< Names this pass, where there are several. */
-    int64_t start;       /**< CLOCK_MONOTONIC, nanoseconds. */
-    int64_t total;       /**< Nanoseconds from start to stop. */
-    unsigned blocks;     /**< How many blocks, and so lanes. */
-    struct bar *block;   /**< One bar for each block. */
-    struct bar *main;    /**< The main thread's calls, in their order. */
-    unsigned calls;      /**< How many of them. */
-    unsigned room;       /**< How many fit into `main`. */
-    unsigned threads;    /**< Most threads seen by timeline_threads(). */
-    unsigned facts;      /**< FACT_ bits: what timeline_facts() prints. */
-    long sleeps;         /**< Voluntary context switches from start to stop. */
+    const char *title; /**< Names this pass, where there are several. */
+    int64_t start;     /**< CLOCK_MONOTONIC, nanoseconds. */
+    int64_t total;     /**< Nanoseconds from start to stop. */
+    unsigned blocks;   /**< How many blocks, and so lanes. */
+    struct bar *block; /**< One bar for each block. */
+    struct bar *main;  /**< The main thread's calls, in their order. */
+    unsigned calls;    /**< How many of them. */
+    unsigned room;     /**< How many fit into `main`. */
+    unsigned threads;  /**< Most threads seen by timeline_threads(). */
+    unsigned facts;    /**< FACT_ bits: what timeline_facts() prints. */
+    long sleeps;       /**< Voluntary context switches from start to stop. */
+    /** Facts that only the chapter can count; see timeline_fact(). */
+    struct own_fact {
+        const char *name; /**< NULL behind the last. */
+        long value;       /**< What it counted. */
+    } own[TIMELINE_OWN_FACTS + 1];
     unsigned work;       /**< Pieces of own work. */
     unsigned meanwhile;  /**< How many of them while blocks were in flight. */
     unsigned past;       /**< Submits and waits that have returned. */
@@ -212,6 +220,14 @@ void timeline_dots(const struct timeline *timeline, const char *label,
  * @param checksum  blocks_checksum() of what it read.
  */
 void timeline_facts(const struct timeline *timeline, uint32_t checksum);
+
+/**
+ * A fact that only the chapter can count: what happened in other processes, say. It
+ * is printed after those that `facts` names. Chapter 01 says what each means.
+ *
+ * @param name  Before the colon; not copied.
+ */
+void timeline_fact(struct timeline *timeline, const char *name, long value);
 
 /** Nanoseconds that the main thread spent in calls that waited. */
 int64_t timeline_waited(const struct timeline *timeline);

@@ -1,23 +1,23 @@
 /*
  * 06 · Processes
  *
- * Reads the eight blocks with four processes, the way PostgreSQL did before
- * version 18: each reads with pread(2) and sleeps, but they sleep side by side,
- * and each advises the kernel of the blocks that come next. Then one process
- * alone, looking 0, 1, 4 and 8 blocks ahead.
+ * Reads the eight blocks with four worker processes. Each of them reads with
+ * pread(2) and sleeps, but they sleep side by side. It does so twice. "plain": the
+ * workers just read. "advised": a worker also tells the kernel which block will come
+ * four blocks later.
  *
- * Watch for: four bars at a time, and a main thread that only waits. In the
- * table below, what advice alone does: the pages are there before the read.
+ * Watch for: "most in flight", which is 4 and then up to 8, and how often the workers
+ * sleep. The main thread only waits for them.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/06-processes/processes.c \
  *           common/?*.c -lz -o 06-processes
  *
- * Needs: any Linux.
- * Manual pages: fork(2), mmap(2), posix_fadvise(2), prctl(2), waitpid(2).
+ * Needs: Linux 2.6.27, for pipe2(2).
+ * Manual pages: fork(2), mmap(2), pipe(7), posix_fadvise(2), prctl(2), wait(2).
  */
-#include "args.h"
-#include "blocks.h"
-#include "timeline.h"
+#define _GNU_SOURCE /* pipe2() */
+#include "job.h"
+#include "ready.h"
 #include "why.h"
 
 #include <err.h>
@@ -33,53 +33,64 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MAX_WORKERS = 64, NO_BLOCK = MAX_BLOCKS };
+enum { MAX_WORKERS = READY_MAX_THREADS };
 
 static unsigned workers = 4, distance = 4;
+
+static void ready(const struct args *args)
+{
+    ready_advice(args);
+    ready_threads(workers);
+}
 
 static const struct program program = {
     .name = "06-processes",
     .does = "Reads blocks of a file with several processes and advice ahead.",
-    .reads_blocks = true,
-    .takes_file = true,
+    .ready = ready,
+    .facts = FACT_IN_FLIGHT | FACT_SLEEPS_IN_SUBMIT,
     .options =
         (const struct program_option[]){
             OPTION_NUMBER("workers", "processes that read", &workers, 1,
                           MAX_WORKERS),
-            OPTION_NUMBER("distance", "blocks to advise ahead", &distance, 0,
-                          64),
-            OPTION_END},
+            OPTION_NUMBER("distance", "blocks to advise ahead", &distance, 1,
+                          MAX_BLOCKS),
+            JOB_WARM, OPTION_END},
 };
 
-/* All that the processes share, but for the blocks' data. After a fork() each
-   process has its own copy of every variable; only this is the same memory. */
+/* --- What the processes share ---------------------------------------------- */
+
+/* After a fork() each process has a copy of every variable. What one of them stores,
+   the others do not see. This struct and the blocks' data lie in memory that is shared.
+
+   Only `next` is atomic, because several workers write it. What else is in here, one
+   worker writes, and the parent reads it when that worker has ended. */
 struct shared {
     atomic_uint next; /* The first block that nobody has taken. */
     struct worker {
-        atomic_uint block; /* Which one it is at, or NO_BLOCK. */
-        int64_t res;       /* What its last read has returned. */
-        unsigned advice;   /* Calls of posix_fadvise(). */
-        long sleeps;       /* Voluntary context switches. */
+        unsigned block; /* The last one that it has taken. */
+        int64_t res;    /* What the read of that one has returned. */
+        long sleeps;    /* Voluntary context switches. */
     } worker[MAX_WORKERS];
     struct {
-        int64_t begin, end; /* CLOCK_MONOTONIC: one clock for all processes. */
-        long resident;      /* Pages in the cache when its read began. */
+        int64_t advised, taken, full; /* When; 0 is never. */
     } block[MAX_BLOCKS];
 };
 
-/* An atomic that is made with a lock may keep the lock elsewhere, in memory
-   that is not shared. The lock-free ones should do: C17, 7.17.5. */
+/* An atomic that needs a lock may keep it elsewhere, in memory that is not shared. One
+   that is lock-free does not: C17, 7.17.5. */
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "atomic_uint takes a lock here");
 
-struct job {
-    struct blocks *blocks;
+/* One pass over the blocks. */
+struct reader {
+    const struct blocks *blocks;
     struct shared *shared;
-    unsigned workers, distance;
-    bool look; /* Before each read, at what is in the cache? */
+    unsigned distance; /* So many blocks ahead goes the advice; 0: no advice. */
     pid_t pid[MAX_WORKERS];
     int ready[2], go[2]; /* Two pipes: see end_of(). */
 };
 
+/* MAP_SHARED: a child gets these pages themselves, and no copies. MAP_ANONYMOUS: there
+   is no file under them. They begin as zeros. */
 static void *share(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
@@ -90,9 +101,12 @@ static void *share(size_t bytes)
     return memory;
 }
 
-/* Nothing is ever written to these pipes. A read returns 0, the end, once the
-   last process that could write has closed its end: on `ready` the parent waits
-   for all workers, on `go` all workers wait for the parent. Who dies closes. */
+/* Nobody ever writes to our two pipes. A read from a pipe returns 0, the end, when the
+   last process that could write has closed its end. So one close() wakes everybody who
+   reads. A process that dies closes all it has, too.
+
+   On `ready` the parent waits until all workers are there. On `go` all workers wait for
+   the parent. */
 static bool end_of(int pipe)
 {
     char byte;
@@ -104,286 +118,221 @@ static bool end_of(int pipe)
     return n == 0;
 }
 
-/* --- In a worker --------------------------------------------------------- */
+/* --- A worker -------------------------------------------------------------- */
 
-/* What err() does, but for its exit(): that would run the parent's exit
-   handlers in here. A forked process ends with _exit(). */
+/* As err(), but it ends with _exit(). err() calls exit(). That would run the parent's
+   exit handlers in here, and write out a copy of what is in the parent's stdout. */
 __attribute__((noreturn)) static void give_up(const char *doing)
 {
     warn("%s", doing);
     _exit(1);
 }
 
-/* When block `i` is taken, all up to `distance` behind it are to be on their
-   way. Those nearer than that were advised with the blocks before it, so each
-   block but the first gets one call in all. */
-static void advise_ahead(const struct job *job, struct worker *me, unsigned i)
+/* Tell the kernel of the block that is `distance` blocks after this one: chapter 03.
+   With four workers and a distance of 4, that is about the next block this worker will
+   get. Advice for block i + 1 would come too late: a neighbor is reading that one by
+   now.
+
+   It is one call for each block. The first `distance` blocks get none. */
+static void advise_ahead(struct reader *r, unsigned i)
 {
-    const struct blocks *blocks = job->blocks;
-    unsigned far = i + job->distance;
+    unsigned ahead = i + r->distance;
+    const struct block *block = &r->blocks->block[ahead];
 
-    if (job->distance == 0)
+    if (r->distance == 0 || ahead >= r->blocks->count)
         return;
-    for (unsigned k = i == 0 ? 1 : far; k <= far && k < blocks->count; k++) {
-        const struct block *ahead = &blocks->block[k];
+    r->shared->block[ahead].advised = timeline_now();
+    errno = posix_fadvise(r->blocks->fd, block->offset, (off_t)block->length,
+                          POSIX_FADV_WILLNEED);
+    if (errno) /* It returns the error, and leaves errno alone. */
+        give_up("giving advice on a block");
+}
 
-        do /* It returns the error. PostgreSQL has met EINTR here, the manual
-              has not. */
-            errno = posix_fadvise(blocks->fd, ahead->offset,
-                                  (off_t)ahead->length, POSIX_FADV_WILLNEED);
-        while (errno == EINTR);
-        if (errno)
-            give_up("advising the kernel of a block");
-        me->advice++;
+/* What a worker does, from the start to the end. Nobody hands out the work. Each worker
+   takes the next number from a counter that all of them see. fetch_add is one step, so
+   no two get the same number. It need not order anything else: relaxed.
+
+   blocks_read() is the loop around pread() of chapter 01. It has to be pread(), and not
+   read(). All workers have inherited one open file, and it has one position. Each
+   read() would move it for all of them.
+
+   If a read fails, this worker ends, and the parent says what was wrong with which
+   block. So it is said once. */
+static void read_blocks(struct reader *r, struct worker *me)
+{
+    struct shared *shared = r->shared;
+
+    for (;;) {
+        unsigned i =
+            atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed);
+        if (i >= r->blocks->count)
+            return;
+        shared->block[i].taken = timeline_now();
+        advise_ahead(r, i);
+        me->block = i;
+        me->res = blocks_read(r->blocks, i); /* Here it sleeps. */
+        if (me->res <= 0)
+            _exit(1);
+        shared->block[i].full = timeline_now();
     }
 }
 
-/* How many pages of this one block are in the cache. */
-static long resident(const struct blocks *blocks, unsigned i)
-{
-    struct blocks one = *blocks;
-
-    one.block += i;
-    one.count = 1;
-    return blocks_resident(&one);
-}
-
-__attribute__((noreturn)) static void work(struct job *job, unsigned w,
+/* When the parent dies, even by SIGKILL, so shall we. The kernel sends a signal if we
+   ask for it. But the parent may have died before we asked. Then no signal will come,
+   and we have got another parent. So look who it is, and do that *after* asking.
+   06-workers shows what happens without. */
+__attribute__((noreturn)) static void work(struct reader *r, unsigned w,
                                            pid_t parent)
 {
-    struct shared *shared = job->shared;
-    struct worker *me = &shared->worker[w];
+    struct worker *me = &r->shared->worker[w];
 
-    /* When the parent dies, be it by SIGKILL, so shall we. But it may have
-       died before this call, and then no signal will ever come: so look who
-       the parent is, after the call and not before it. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL))
         give_up("asking for a signal when the parent dies");
     if (getppid() != parent)
         _exit(1);
 
-    /* We have a copy of the parent's end, too. Left open, it would keep all
-       of us waiting for ever. */
-    if (close(job->go[1]) || close(job->ready[1]) || !end_of(job->go[0]))
+    /* A child has no page table for shared memory yet. Each page costs it a fault when it
+       first comes there. The reads shall not pay for that, so go there now. */
+    blocks_clear(r->blocks);
+
+    /* fork() has copied the writing ends as well. A worker that kept its own copy of
+       `go` would wait for itself, for ever. */
+    if (close(r->go[1]) || close(r->ready[1]) || !end_of(r->go[0]))
         give_up("waiting for the start");
 
-    long sleeps = timeline_sleeps();
-    for (;;) {
-        /* Nobody else gets this number: that is what the atomic is for. It
-           orders nothing else, and need not. */
-        unsigned i =
-            atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed);
-        if (i >= job->blocks->count)
-            break;
-        atomic_store(&me->block, i); /* Should we die, the parent looks. */
-        shared->block[i].begin = timeline_now();
-        advise_ahead(job, me, i);
-        if (job->look)
-            shared->block[i].resident = resident(job->blocks, i);
-        me->res = blocks_read(job->blocks, i); /* pread(), and sleep. */
-        if (me->res <= 0)
-            _exit(1); /* The parent tells it, once for all of us. */
-        shared->block[i].end = timeline_now();
-        atomic_store(&me->block, NO_BLOCK);
-    }
-    me->sleeps = timeline_sleeps() - sleeps;
+    long before = timeline_sleeps();
+    read_blocks(r, me);
+    me->sleeps = timeline_sleeps() - before;
     _exit(0);
 }
 
-/* --- In the parent ------------------------------------------------------- */
+/* --- The parent ------------------------------------------------------------ */
 
-/* Kill those that are left, and wait for each: until its parent has taken
-   notice, a dead process stays in the table of processes, a zombie. */
-static void stop_workers(struct job *job)
-{
-    for (unsigned w = 0; w < job->workers; w++) {
-        if (job->pid[w] == 0)
-            continue;
-        if (kill(job->pid[w], SIGKILL) ||
-            waitpid(job->pid[w], NULL, 0) != job->pid[w])
-            warn("stopping worker %u", w);
-        job->pid[w] = 0;
-    }
-}
-
-static void start_workers(struct job *job)
+/* A server has its workers before the work comes, and so have we. When we give up,
+   nobody has to stop the workers that are there: each has asked for that signal. */
+static void start_workers(struct reader *r)
 {
     pid_t parent = getpid();
 
-    if (pipe(job->ready) || pipe(job->go))
+    if (pipe2(r->ready, O_CLOEXEC) || pipe2(r->go, O_CLOEXEC))
         err(1, "making a pipe");
-    /* What is in stdout's buffer now would be in each worker's, too, and come
-       out again where one calls exit() after all: a helper that fails does. */
+    /* What is in stdout's buffer now would be in each worker's buffer, too. */
     fflush(stdout);
-    for (unsigned w = 0; w < job->workers; w++) {
-        pid_t pid = fork();
-        if (pid < 0) {
-            warnx("forking worker %u: %s%s", w, strerror(errno),
-                  why_no_thread(errno));
-            stop_workers(job);
-            exit(1);
-        }
-        if (pid == 0)
-            work(job, w, parent);
-        job->pid[w] = pid;
+    for (unsigned w = 0; w < workers; w++) {
+        r->pid[w] = fork();
+        if (r->pid[w] < 0)
+            errx(1, "forking worker %u: %s%s", w, strerror(errno),
+                 why_no_thread(errno));
+        if (r->pid[w] == 0)
+            work(r, w, parent);
     }
-    if (close(job->ready[1]) || !end_of(job->ready[0]) ||
-        close(job->ready[0]) || close(job->go[0]))
-        err(1, "waiting for %u workers to be ready", job->workers);
+    if (close(r->ready[1]) || !end_of(r->ready[0]) || close(r->ready[0]) ||
+        close(r->go[0]))
+        err(1, "waiting for %u workers to be ready", workers);
 }
 
-/* Worker `w` is dead and has not done its work. What it leaves in the shared
-   memory can't be relied on: stop the others, and say which block it was. */
-__attribute__((noreturn)) static void died(struct job *job, unsigned w,
-                                           pid_t pid, int status)
+/* Worker `w` has ended. If its status is not 0, it has not done its work. The block that
+   it had taken is not read, and nobody else will take it. It may even have died in the
+   middle of a store to the shared memory. So the others must not go on, either. */
+static void look_at(const struct reader *r, unsigned w, int status)
 {
-    const struct worker *worker = &job->shared->worker[w];
-    unsigned block = atomic_load(&worker->block);
-    char at[32] = "no block";
+    const struct worker *worker = &r->shared->worker[w];
 
-    stop_workers(job);
+    if (WIFSIGNALED(status))
+        errx(1, "reading %s: worker %u: %s", r->blocks->path, w,
+             strsignal(WTERMSIG(status)));
     if (worker->res <= 0)
-        blocks_failed(job->blocks, block, worker->res);
-    if (block != NO_BLOCK)
-        snprintf(at, sizeof(at), "block %u", block);
-    errx(1, "worker %u (process %d), at %s of %s: %s", w, pid, at,
-         job->blocks->path,
-         WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "it gave up");
+        blocks_failed(r->blocks, worker->block, worker->res);
+    if (status != 0)
+        exit(1); /* It has said why. */
 }
 
-static void wait_for_workers(struct job *job, struct timeline *timeline)
+/* waitpid(-1): for any one of them. If we waited for worker 0 first, we would hear of
+   worker 3's death only when 0 is done. And it is processes that we wait for, and not a
+   count of blocks: the dead do not count.
+
+   When waitpid() has returned a worker, we see all that this worker wrote. */
+static void wait_for_workers(const struct reader *r, struct timeline *timeline)
 {
-    for (unsigned left = job->workers; left > 0;) {
+    for (unsigned left = workers; left > 0;) {
         unsigned w = 0;
         int status;
 
-        /* For any one of them. Waiting for worker 0 first, we would not hear
-           of worker 3's death before 0 is done. */
         timeline_call(timeline, CALL_WAIT);
         pid_t pid = waitpid(-1, &status, 0);
         timeline_return(timeline);
-        if (pid < 0 && errno == EINTR)
-            continue;
-        if (pid < 0)
+        if (pid < 0 && errno != EINTR)
             err(1, "waiting for %u workers", left);
-        while (w < job->workers && job->pid[w] != pid)
+        while (w < workers && r->pid[w] != pid)
             w++;
-        if (w == job->workers)
-            continue; /* Not ours: who exec'ed us may have had children. */
-        job->pid[w] = 0;
-        if (status != 0)
-            died(job, w, pid, status);
+        if (w == workers)
+            continue; /* Not ours: whoever exec'ed us may have had children. */
+        look_at(r, w, status);
         left--;
     }
 }
 
-static void read_all(struct job *job, struct timeline *timeline)
+/* A block is in flight from when somebody hands its request over to the kernel. That is
+   the advice or the read, whichever came first. */
+static void record(const struct reader *r, struct timeline *timeline)
 {
-    struct shared *shared = job->shared;
+    const struct shared *shared = r->shared;
+    long sleeps = 0;
 
-    memset(shared, 0, sizeof(*shared));
-    for (unsigned w = 0; w < job->workers; w++) {
-        shared->worker[w].block = NO_BLOCK;
-        shared->worker[w].res = 1; /* Nothing has failed. */
+    for (unsigned i = 0; i < r->blocks->count; i++) {
+        int64_t begin = shared->block[i].taken;
+        int64_t advised = shared->block[i].advised;
+        if (advised > 0 && advised < begin)
+            begin = advised;
+        timeline->block[i].begin = begin - timeline->start;
+        timeline->block[i].end = shared->block[i].full - timeline->start;
     }
-    blocks_clear(job->blocks);
+    for (unsigned w = 0; w < workers; w++)
+        sleeps += shared->worker[w].sleeps;
+    timeline_fact(timeline, "sleeps of the workers", sleeps);
+}
 
-    /* A server has its workers before the work comes, and so have we. The
-       clock starts when they do. */
-    start_workers(job);
+/* The clock starts again when the workers are there. To close `go` is the submit: one
+   call, and all workers run. */
+static void read_all(const struct blocks *blocks, struct timeline *timeline,
+                     void *context)
+{
+    struct reader *r = context;
+
+    r->blocks = blocks;
+    memset(r->shared, 0, sizeof(*r->shared));
+    for (unsigned w = 0; w < workers; w++)
+        r->shared->worker[w].res = 1; /* Nothing has failed. */
+    start_workers(r);
     timeline_start(timeline);
     timeline_call(timeline, CALL_SUBMIT);
-    int failed = close(job->go[1]);
+    int failed = close(r->go[1]);
     timeline_return(timeline);
     if (failed)
         err(1, "starting the workers");
-    wait_for_workers(job, timeline);
-    timeline_stop(timeline);
-    timeline_threads(timeline);
-
-    for (unsigned i = 0; i < job->blocks->count; i++) {
-        struct bar *bar = &timeline->block[i];
-
-        bar->begin = shared->block[i].begin - timeline->start;
-        bar->end = shared->block[i].end - timeline->start;
-        timeline
-            ->came[bar->end < timeline->main[0].end ? IN_SUBMIT : IN_WAIT]++;
-    }
-}
-
-/* The main thread's sleeps are in the timeline, the workers' where all can
-   see them. */
-static void print_processes(const struct job *job,
-                            const struct timeline *timeline)
-{
-    long theirs = 0;
-
-    for (unsigned w = 0; w < job->workers; w++)
-        theirs += job->shared->worker[w].sleeps;
-    printf("processes: %u\n", 1 + job->workers);
-    printf("sleeps: %ld in the parent, %ld in the workers\n",
-           timeline_slept(timeline), theirs);
-}
-
-static void print_row(const struct job *job)
-{
-    const struct worker *worker = &job->shared->worker[0];
-    const unsigned max = 8; /* What fits a line. */
-
-    printf("distance %u %10u %7ld ", job->distance, worker->advice,
-           worker->sleeps);
-    for (unsigned i = 0; i < job->blocks->count && i < max; i++)
-        if (job->shared->block[i].resident == PAGES_UNKNOWN)
-            printf("    ?");
-        else
-            printf(" %4ld", job->shared->block[i].resident);
-    puts(job->blocks->count > max ? " ..." : "");
+    wait_for_workers(r, timeline);
+    record(r, timeline);
 }
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
-    static const unsigned distances[] = {0, 1, 4, 8};
-    struct blocks blocks;
-
-    blocks_open(&blocks, &args);
-    size_t bytes = (size_t)blocks.count * blocks.size;
-    void *data = share(bytes);
-    blocks_move(&blocks, data);
-    struct timeline *timeline = timeline_new("processes", blocks.count);
-    struct job job = {.blocks = &blocks,
-                      .shared = share(sizeof(struct shared)),
-                      .workers = workers,
-                      .distance = distance};
-
-    /* Who started us may have told the kernel to forget dead children, and that
-       is inherited. Then waitpid() would find none. */
+    /* Whoever started us may ignore SIGCHLD, and we have inherited that. Then dead
+       children vanish, and waitpid() finds none. */
     signal(SIGCHLD, SIG_DFL);
-    blocks_drop(&blocks);
-    blocks_announce(&blocks);
-    read_all(&job, timeline);
-    timeline_draw(timeline, timeline);
-    timeline_facts(timeline, blocks_checksum(&blocks));
-    print_processes(&job, timeline);
 
-    puts("\nOne worker; no page cached before each row:\n"
-         "               advice  sleeps  pages cached when each read began");
-    job.workers = 1;
-    job.look = true;
-    for (unsigned i = 0; i < sizeof(distances) / sizeof(*distances); i++) {
-        struct timeline *row = timeline_new("", blocks.count);
+    struct job *job = job_open(argc, argv, &program);
+    struct blocks *blocks = job_blocks(job);
+    size_t bytes = blocks->count * blocks->size;
+    void *data = share(bytes);
+    struct shared *shared = share(sizeof(*shared));
+    struct reader plain = {.shared = shared};
+    struct reader advised = {.shared = shared, .distance = distance};
 
-        job.distance = distances[i];
-        blocks_drop(&blocks);
-        read_all(&job, row);
-        print_row(&job);
-        timeline_free(row);
-    }
-
-    timeline_trace(args.trace, (struct timeline *[]){timeline, NULL});
-    timeline_free(timeline);
-    blocks_close(&blocks);
-    if (munmap(data, bytes) || munmap(job.shared, sizeof(struct shared)))
+    blocks_move(blocks, data);
+    job_pass(job, "plain", read_all, &plain);
+    job_pass(job, "advised", read_all, &advised);
+    int status = job_close(job);
+    if (munmap(data, bytes) || munmap(shared, sizeof(*shared)))
         err(1, "unmapping the shared memory");
-    return 0;
+    return status;
 }

@@ -1,34 +1,70 @@
 #!/usr/bin/env bats
-# 06 · Processes: several of them sleep at once, advice brings pages in before
-# the read, and whichever process dies, none is left behind.
+# 06 · Processes: several of them sleep at once, advice hands blocks over before anybody
+# takes them, and whichever process dies, none is left and it is told.
 
 setup() {
     load ../../common/test/helpers
     FILE=$(make_file $((4 << 20)))
+    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log ERR=$BATS_TEST_TMPDIR/err
 }
 
-# row DISTANCE: what the table has behind it: advice, sleeps, and pages cached
-# when each of the reads began.
-row() { sed -nE "s/^distance $1 +//p" <<<"$output"; }
+# size_of_file BYTES: a $FILE of that size.
+size_of_file() { FILE=$(make_file "$1" other); }
 
-# pages_in DISTANCE: how many of them in all.
-pages_in() {
-    row "$1" | awk '{ for (i = 3; i <= NF; i++) n += $i } END { print n + 0 }'
+# processes [OPTION]...: run the lesson on $FILE. It must succeed, and say nothing on
+# stderr.
+processes() {
+    run --separate-stderr in_time "$BIN/06-processes" "$@" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
 }
 
-# workers_in_log: the processes that the log has reading the file, a line each.
-workers_in_log() { calls pread64 "<$FILE>" | sed 's/ .*//' | sort -u; }
-
-# offsets: where all those reads began. A call that others come between stands
-# in the log in two pieces, and the offset is in the second. The loader reads
-# too, but no blocks of this size.
-offsets() {
-    sed -nE 's/.* pread64(\(| resumed>).*, 65536, ([0-9]+)\) += 65536$/\2/p' \
-        "$STRACE_LOG"
+# ways [OPTION]...: run it on $FILE.
+ways() {
+    run --separate-stderr in_time "$BIN/06-ways" "$@" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
 }
 
-# forked, reaped: which processes they were, by what fork and wait returned. (A
-# thread is a clone as well: ThreadSanitizer has one in each process.)
+# counts NAME: the four counts of that line.
+counts() {
+    sed -nE "s/^$1 \\(0[0-9]\\)( +[0-9]+)( +[0-9]+)( +[0-9]+)( +[0-9]+) .*/\\1\\2\\3\\4/p" \
+        <<<"${output?}" | xargs
+}
+
+# checksums [OPTION]...: is that of each pass 01's?
+checksums() {
+    local right
+    right=$(checksum_of_01 "$@")
+    assert_equal "$(fact checksum 1) $(fact checksum 2)" "$right $right"
+}
+
+# slowly [OPTION]...: the same, and each read of $FILE takes 30 ms more than the disk
+# does, so that all workers get to their reads before one is done.
+slowly() {
+    need_strace
+    run --separate-stderr in_time strace -f -o /dev/null -P "$FILE" -e signal=none \
+        -e trace=pread64 -e inject=pread64:delay_exit=30000 \
+        "$BIN/06-processes" "$@" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+}
+
+# order_of: of each pass in the log, block by block: A for advice, R for a read. The job
+# reads the blocks once before the first pass.
+order_of() {
+    perl -ne 'BEGIN { $file = shift }
+        print "\n" if /DONTNEED/;
+        print " A", $1 / 524288 if /fadvise64\(.*, (\d+), \d+, POSIX_FADV_WILLNEED/;
+        print " R", $1 / 524288 if /pread64(?:\(| resumed>).*, 65536, (\d+)\) = 65536/;
+        ' "$FILE" "$STRACE_LOG" | sed '/^$/d; s/^ //'
+}
+
+# sorted LINE
+sorted() { tr ' ' '\n' <<<"$1" | sort | paste -sd ' '; }
+
+# forked, reaped: processes by what fork and wait returned. (A thread is a clone as well:
+# ThreadSanitizer has one in each process.)
 forked() {
     perl -ne '
         my ($by, $about) = /^(\d+) +(?:clone3?\(|<\.\.\. clone3?)(.*)/ or next;
@@ -37,157 +73,139 @@ forked() {
     ' "$STRACE_LOG" | sort
 }
 reaped() {
-    sed -nE 's/.* (wait4\(|<... wait4 resumed>).* = ([0-9]+)$/\2/p' "$STRACE_LOG" |
-        sort
+    sed -nE 's/.* (wait4\(|<... wait4 resumed>).* = ([0-9]+)$/\2/p' "$STRACE_LOG" | sort
 }
 
-# killed: which processes the one that forked them killed. (A child that dies as it
-# starts may stand in strace's log with the call its parent was just making.)
-killed() {
-    local parent
-    parent=$(sed -n '1s/ .*//p' "$STRACE_LOG")
-    sed -nE "s/^$parent +kill\\(([0-9]+), SIGKILL.*/\\1/p" "$STRACE_LOG" | sort
-}
+# --- Two passes ---------------------------------------------------------------------
 
-@test "the same bytes as 01, from four processes of one thread each" {
-    run -0 --separate-stderr "$BIN/06-processes" "$FILE"
-    assert_equal "$(fact checksum)" "$(checksum_of_01)"
-    assert_equal "$(fact threads)" 1
-    assert_equal "$(fact processes)" 5
-    assert_equal "$(fact 'sleeps in submit')" 0
-    order=$(fact 'completed in the order' | tr ' ' '\n' | sort -n | paste -sd ' ')
-    assert_equal "$order" '0 1 2 3 4 5 6 7'
-    assert_equal "$stderr" ''
-}
-
-# bats test_tags=deep
-@test "any number of workers and blocks, any distance" {
-    for workers in 1 2 64; do
-        for distance in 0 1 64; do
-            run -0 "$BIN/06-processes" --workers $workers --distance $distance \
-                -n 20 -s "$PAGE" "$FILE"
-            assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20 -s "$PAGE")"
-            assert_equal "$(fact processes)" $((workers + 1))
-            assert [ "$(fact 'most in flight')" -le "$workers" ]
-        done
+@test "both passes read what 01 reads, with any number of workers" {
+    processes
+    checksums
+    for workers in 1 3 64; do
+        processes --workers $workers --distance 2 -n 20 -s "$PAGE"
+        checksums -n 20 -s "$PAGE"
+        assert [ "$(fact 'most in flight')" -le "$workers" ]
     done
 }
 
-# On a busy machine a worker may be done before another gets a processor: once, in none
-# of 20 runs all four had one at a time, beside ten others. So each read takes 30 ms
-# more than the disk does.
-@test "cold, as many reads are in flight as there are workers" {
-    need_strace
+# stdout is a pipe here, so it is written when the buffer is full, or at the end.
+@test "what is printed comes once, although the buffer was copied" {
+    processes
+    assert_equal "$(grep -c '^8 blocks of 64 KiB' <<<"$output")" 1
+}
+
+# All four have a block for 30 ms, and a worker gives its advice before it reads.
+@test "plain: as many blocks in flight as workers; advised: the next ones as well" {
+    for _ in {1..3}; do
+        slowly
+        plain=$(fact 'most in flight') advised=$(fact 'most in flight' 2)
+        # Never more than that.
+        assert [ "$plain" -le 4 ]
+        ((plain == 4 && advised == 8)) || continue
+        slowly --workers 2 --distance 1
+        assert [ "$(fact 'most in flight')" -le 2 ]
+        assert [ "$(fact 'most in flight' 2)" -le 4 ]
+        return 0
+    done
+    fail "$plain in flight without advice, $advised with it"
+}
+
+# In 20 of 20 runs beside the work of others it was 8 and then at most 5, and none in submit.
+# Under chrt it was 9 and 5 in two of six. Without advice it is never less than 8.
+@test "cold: a sleep for each block, and only half as many after advice" {
     need_cold
-    for _ in {1..20}; do
-        run -0 --separate-stderr strace -f -o /dev/null -P "$FILE" -e signal=none \
-            -e trace=pread64 -e inject=pread64:delay_exit=30000 \
-            "$BIN/06-processes" "$FILE"
+    for _ in {1..6}; do
+        processes
         assert_line --index 0 --partial ', cold: 0 of '
-        early=$(in_submit)
-        if [[ $(fact 'most in flight') == 4 ]] && ((${early% of 8} < 8)); then
-            return 0
-        fi
+        plain=$(fact 'sleeps of the workers') advised=$(fact 'sleeps of the workers' 2)
+        ((plain == 8 && advised <= 5)) || continue
+        [[ $(fact 'sleeps in submit') == 0 && $(fact 'sleeps in submit' 2) == 0 ]] ||
+            continue
+        return 0
+    done
+    fail "$plain sleeps without advice, $advised with it, $(fact 'sleeps in submit') and\
+ $(fact 'sleeps in submit' 2) in submit"
+}
+
+# Nobody ever had to sleep for a page that is there.
+@test "warm: no worker sleeps, advised or not" {
+    for _ in {1..6}; do
+        processes --warm 8
+        [[ $(fact 'sleeps of the workers') != 0 ||
+            $(fact 'sleeps of the workers' 2) != 0 ]] || return 0
     done
     fail "$output"
 }
 
-@test "strace: the workers read, each block once a pass; the parent only waits" {
+@test "strace: plain gives no advice; advised gives it for each block but the first four" {
     need_strace
-    strace_calls '?clone,?clone3,fork,wait4,pread64,kill,mmap' \
-        "$BIN/06-processes" "$FILE"
+    strace_calls fadvise64,pread64 "$BIN/06-processes" --workers 1 "$FILE"
+    assert_equal "$stderr" ''
     assert_success
-    # Five passes; the first has four workers.
-    assert_equal "$(offsets | sort -n | uniq -c | awk '{ print $1, $2 }')" \
-        "$(seq 0 524288 3670016 | sed 's/^/5 /')"
-    assert_equal "$(forked | wc -l)" 8
-    parent=$(sed -nE '1s/ .*//p' "$STRACE_LOG")
-    run workers_in_log
-    refute_line "$parent"
-    # No zombies, and nobody had to be killed.
+    run -0 order_of
+    assert_line --index 1 'R0 R1 R2 R3 R4 R5 R6 R7'
+    assert_line --index 2 'A4 R0 A5 R1 A6 R2 A7 R3 R4 R5 R6 R7'
+    strace_calls fadvise64,pread64 "$BIN/06-processes" --workers 1 --distance 1 "$FILE"
+    run -0 order_of
+    assert_line --index 2 'A1 R0 A2 R1 A3 R2 A4 R3 A5 R4 A6 R5 A7 R6 R7'
+    strace_calls fadvise64,pread64 "$BIN/06-processes" "$FILE"
+    run -0 order_of
+    assert_equal "$(sorted "${lines[1]}")" 'R0 R1 R2 R3 R4 R5 R6 R7'
+    assert_equal "$(sorted "${lines[2]}")" \
+        'A4 A5 A6 A7 R0 R1 R2 R3 R4 R5 R6 R7'
+}
+
+# The first children only try whether there may be so many.
+@test "strace: four workers a pass read, the parent waits, and nobody is left" {
+    need_strace
+    strace_calls '?clone,?clone3,fork,wait4,pread64,kill,mmap,fadvise64' \
+        "$BIN/06-processes" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    assert_equal "$(forked | wc -l)" 12
     assert_equal "$(reaped)" "$(forked)"
-    assert_equal "$(count_calls kill)" 0
+    parent=$(sed -nE '1s/ .*//p' "$STRACE_LOG")
+    # The readers, by pass: nobody reads in two, and the parent only rehearses.
+    run -0 perl -ne 'BEGIN { $file = shift }
+        $pass++ if /DONTNEED/;
+        $reads{$pass}{$1} = 1 if /^(\d+) +pread64\(/ && index($_, "<$file>") >= 0;
+        END { print join(" ", sort keys %{$reads{$_}}), "\n" for 1, 2 }' \
+        "$FILE" "$STRACE_LOG"
+    refute_output --partial "$parent"
+    read -ra readers <<<"${output//$'\n'/ }"
+    assert_equal "$(printf '%s\n' "${readers[@]}" | sort | uniq -d)" ''
+    assert [ "${#readers[@]}" -le 8 ]
     assert [ "$(count_calls mmap 'MAP_SHARED|MAP_ANONYMOUS')" -ge 2 ]
 }
 
-# order_of WORKERS DISTANCE: of the first pass, block by block: A for advice, R
-# for a read.
-order_of() {
-    strace_calls fadvise64,pread64 "$BIN/06-processes" --workers "$1" \
-        --distance "$2" "$FILE"
-    assert_success
-    order=$(sed -nE "/POSIX_FADV_DONTNEED/{x;s/^/x/;/^xx/q;x}
-        s/.* fadvise64\(.*, ([0-9]+), [0-9]+, POSIX_FADV_WILLNEED.*/A \1/p
-        s/.* pread64(\(| resumed>).*, 65536, ([0-9]+)\).*/R \2/p" "$STRACE_LOG" |
-        awk '{ print $1 $2 / 524288 }' | paste -sd ' ')
-}
-
-@test "strace: advice keeps its distance, and each block gets it once" {
+@test "strace: the submit is one close, which is the start for all workers" {
     need_strace
-    order_of 1 0
-    assert_equal "$order" 'R0 R1 R2 R3 R4 R5 R6 R7'
-    order_of 1 1
-    assert_equal "$order" 'A1 R0 A2 R1 A3 R2 A4 R3 A5 R4 A6 R5 A7 R6 R7'
-    order_of 1 4
-    assert_equal "$order" 'A1 A2 A3 A4 R0 A5 R1 A6 R2 A7 R3 R4 R5 R6 R7'
-    order_of 1 64
-    assert_equal "$order" 'A1 A2 A3 A4 A5 A6 A7 R0 R1 R2 R3 R4 R5 R6 R7'
-    order_of 4 4
-    assert_equal "$(tr ' ' '\n' <<<"$order" | sort | paste -sd ' ')" \
-        'A1 A2 A3 A4 A5 A6 A7 R0 R1 R2 R3 R4 R5 R6 R7'
-}
-
-@test "the table: as many calls of advice as strace sees" {
-    need_strace
-    strace_calls fadvise64 "$BIN/06-processes" --distance 0 "$FILE"
+    strace_calls pipe2,close,pread64 "$BIN/06-processes" --workers 2 "$FILE"
     assert_success
-    assert_equal "$(count_calls fadvise64 POSIX_FADV_WILLNEED)" 21
-    assert_equal "$(for d in 0 1 4 8; do row $d | cut -d ' ' -f 1; done |
-        paste -sd ' ')" '0 7 7 7'
+    parent=$(sed -nE '1s/ .*//p' "$STRACE_LOG")
+    # The second pipe of a pass is the one to start by. Whatever reads blocks does so after
+    # the parent has closed it.
+    run -0 perl -ne 'BEGIN { ($file, $parent) = splice @ARGV, 0, 2 }
+        if (/^$parent +pipe2\(\[\d+<[^>]*>, (\d+)<(pipe:[^>]*)>/) { $end = $2; $open = 1 }
+        $open = 0 if /^$parent +close\(\d+<\Q$end\E>/ && $closed{$end}++ == 1;
+        print "too early: $_" if $open && $end && /pread64/ && index($_, "<$file>") >= 0;' \
+        "$FILE" "$parent" "$STRACE_LOG"
+    assert_output ''
 }
 
-@test "without advice no page is there when a read begins" {
-    need_cold
-    run -0 "$BIN/06-processes" "$FILE"
-    assert_equal "$(pages_in 0)" 0
-    assert_equal "$(row 0 | wc -w)" 10
-    # Block 0 is advised by nobody.
-    for distance in 1 4 8; do
-        assert_equal "$(row $distance | awk '{ print $3 }')" 0
-    done
-}
+# --- Death ---------------------------------------------------------------------------
 
-# How soon the disk brings them is not for us to say: in one of twenty runs. Where
-# the disk is quick and the program slow, a distance of 1 brings in all.
-@test "the further ahead the advice, the more pages are there, and fewer sleeps" {
-    need_cold
-    for _ in {1..20}; do
-        run -0 "$BIN/06-processes" "$FILE"
-        sleeps=$(for d in 0 1 4 8; do row $d | awk '{ print $2 }'; done |
-            paste -sd ' ')
-        read -r s0 s1 s4 s8 <<<"$sleeps"
-        p1=$(pages_in 1) p4=$(pages_in 4) p8=$(pages_in 8)
-        if ((0 < p1 && p1 <= p4 && p4 <= p8)) &&
-            ((s0 > s1 && s1 >= s4 && s4 >= s8)); then
-            return 0
-        fi
-    done
-    fail "$output"
-}
-
-# --- Death ---------------------------------------------------------------------
-
-# start CALL WHAT: run it in the background under strace, which does that to the
-# first such CALL of each process, and wait until all four workers are there.
-# Sets $tracer, $parent and $workers.
+# start CALL WHAT: run it in the background under strace, which does that to the first
+# such CALL of each process, and wait until all four workers are there. Sets $tracer,
+# $parent and $workers.
 start() {
-    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log ERR=$BATS_TEST_TMPDIR/err
     : >"$STRACE_LOG"
-    # What bash starts with & ignores Ctrl-C.
-    timeout --verbose --kill-after=5 60 env --default-signal strace -f -y \
+    # What bash starts with & ignores Ctrl-C, and $group is a group of its own.
+    perl -e 'setpgrp; $SIG{INT} = "DEFAULT"; exec @ARGV' \
+        timeout --foreground --verbose --kill-after=5 30 strace -f -y \
         -o "$STRACE_LOG" -e signal=none \
-        -e trace="$1,/clone.*,wait4,kill,pread64,execve" \
-        -e inject="$1:$2:when=1" "$BIN/06-processes" "$FILE" \
+        -e trace="$1,/clone.*,wait4,pread64,execve" \
+        -e inject="$1:$2" "$BIN/06-processes" "$FILE" \
         >"$BATS_TEST_TMPDIR/out" 2>"$ERR" 3>&- &
     tracer=$!
     workers=()
@@ -195,15 +213,15 @@ start() {
         kill -0 $tracer
         parent=$(sed -n '1s/ .*//p' "$STRACE_LOG")
         [[ $parent ]] || continue
-        # The loader may have made such a call in the parent: on it goes.
+        # The parent makes such calls as well: on it goes.
         kill -CONT "$parent"
         mapfile -t workers < <(grep -v "^$parent " "$STRACE_LOG" |
             sed -nE "s/^([0-9]+) +$1\(.*/\1/p" | sort -u)
     done
 }
 
-# ends STATUS: wait for it to end, and for strace, which stays until all that it
-# traces have. The dead whose parent is dead as well are for init to reap.
+# ends STATUS: wait for it to end, and for strace, which stays until all that it traces
+# have. The dead whose parent is dead as well are for init to reap.
 ends() {
     status=0
     wait $tracer || status=$?
@@ -215,151 +233,225 @@ ends() {
     done
 }
 
-@test "a worker is killed: the block is told, the others are stopped, no zombie" {
+@test "a worker is killed: it is told at once, and the others end" {
     need_strace
-    start pread64 signal=STOP
-    victim=${workers[2]}
-    # The arguments of its system call: the fourth is the offset. While it is
-    # on a processor, there is only the word "running".
-    offset=''
-    until [[ $offset == 0x* ]]; do
-        read -r _ _ _ _ offset _ <"/proc/$victim/syscall"
-    done
-    kill -KILL "$victim"
+    start pread64 signal=STOP:when=1
+    kill -KILL "${workers[2]}"
     ends 1
-    assert_regex "$(cat "$ERR")" "^06-processes: worker [0-3] \(process $victim\),\
- at block $((offset / 524288)) of $FILE: Killed\$"
-    assert_equal "$(killed)" "$(forked | grep -vx "$victim")"
-    assert_equal "$(forked)" "$(printf '%s\n' "${workers[@]}" | sort)"
-    assert_equal "$(reaped)" "$(forked)"
-}
-
-@test "a worker that dies at its second block is told the same way" {
-    need_strace
-    run -1 --separate-stderr timeout --kill-after=5 60 strace -f -o /dev/null \
-        -P "$FILE" -e signal=none -e inject=pread64:signal=KILL:when=2 \
-        "$BIN/06-processes" --workers 2 "$FILE"
-    assert_regex "$stderr" "^06-processes: worker [01] \(process [0-9]+\), at\
- block [1-7] of $FILE: Killed\$"
+    assert_regex "$(cat "$ERR")" "^06-processes: reading $FILE: worker [0-3]: Killed\$"
 }
 
 @test "the parent is killed: no worker is left" {
     need_strace
-    start pread64 signal=STOP
+    start pread64 signal=STOP:when=1
     kill -KILL "$parent"
     ends 137
 }
 
-# They are held at the call that asks for the signal. When they get on, it will
-# never come, and the way to the blocks is open.
+# They are held at the call that asks for the signal. When they get on, it will never
+# come, and the way to the blocks is open.
 # bats test_tags=deep
 @test "the parent dies before its workers have asked for the signal: none reads" {
     need_strace
-    start prctl delay_enter=2s
+    start prctl delay_enter=2s:when=1
     kill -KILL "$parent"
     ends 137
-    assert_equal "$(offsets)" ''
+    # The parent's own reads are those of before.
+    assert_equal "$(calls pread64 "<$FILE>" | grep -cv "^$parent ")" 0
 }
 
-@test "Ctrl-C stops all of them" {
+# bats test_tags=deep
+@test "a signal to the parent ends all of them" {
     need_strace
-    start pread64 signal=STOP
-    kill -INT "$parent"
-    ends 130
+    start pread64 signal=STOP:when=1
+    kill -TERM "$parent"
+    ends 143
 }
 
-@test "a fork that fails: the workers that are there are stopped" {
+# Eight children try whether there may be so many; no: four do. Then the workers.
+# bats test_tags=deep
+@test "a fork that fails: why, and the workers that are there end" {
     need_strace
-    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
-    run -1 --separate-stderr timeout --kill-after=5 60 strace -o "$STRACE_LOG" \
-        -f -e signal=none -e '/clone.*|wait4|kill' \
-        -e inject='/clone.*:error=EAGAIN:when=3' "$BIN/06-processes" "$FILE"
+    run -1 --separate-stderr in_time strace -o "$STRACE_LOG" -f -e signal=none \
+        -e '/clone.*|pread64' -e inject='/clone.*:error=EAGAIN:when=7' \
+        "$BIN/06-processes" "$FILE"
     assert_regex "$stderr" \
         '^06-processes: forking worker 2: Resource temporarily unavailable: .*ulimit -u'
-    assert_equal "$(killed)" "$(forked)"
-    assert_equal "$(reaped)" "$(forked)"
-    assert_equal "$(reaped | wc -l)" 2
+    assert_equal "$(forked | wc -l)" 6
+}
+
+# bats test_tags=deep
+@test "no process may be made: it says so before it shows anything, with status 77" {
+    limited 06-processes
+    for program in 06-processes 06-workers 06-ways; do
+        cp "$BIN/$program" "$here"
+        cp "$FILE" "$here/data"
+        chmod a+r "$here/data"
+        run --separate-stderr "${limited[@]}" "$here/$program" "$here/data"
+        [[ $status == 77 && $stderr == *'ulimit -u'* && $output == '' ]] || break
+    done
+    rm -r "$here"
+    assert_equal "$output" ''
+    assert_regex "$stderr" "^$program: .*ulimit -u"
+    assert_equal "$status" 77
 }
 
 @test "whoever started it ignores dead children: it does not" {
-    run -0 --separate-stderr perl -e '$SIG{CHLD} = "IGNORE"; exec @ARGV' \
+    run --separate-stderr in_time perl -e '$SIG{CHLD} = "IGNORE"; exec @ARGV' \
         "$BIN/06-processes" "$FILE"
-    assert_equal "$(fact checksum)" "$(checksum_of_01)"
     assert_equal "$stderr" ''
+    assert_success
+    checksums
 }
 
+# bats test_tags=deep
 @test "a child that was there before is none of its workers" {
-    run -0 --separate-stderr bash -c 'true & exec "$@"' - \
-        "$BIN/06-processes" "$FILE"
-    assert_equal "$(fact checksum)" "$(checksum_of_01)"
+    for program in 06-processes 06-workers 06-ways; do
+        run --separate-stderr in_time bash -c 'false & exec "$@"' - \
+            "$BIN/$program" "$FILE"
+        assert_equal "$stderr" ''
+        assert_success
+    done
 }
 
-# --- Reads that are not as they should be -----------------------------------------
+# --- Reads that are not as they should be ----------------------------------------------
 
-@test "a short read is finished, not taken for the whole" {
+@test "a short read is finished, and one that a signal interrupts is made again" {
     need_strace
     strace_short pread64 "$BIN/06-processes" "$FILE"
+    assert_equal "$stderr" ''
     assert_success
-    assert_equal "$(count_calls pread64 "<$FILE>")" 80
-    assert_equal "$(fact checksum)" "$(checksum_of_01)"
-}
-
-@test "a read that a signal interrupts is made again, and so is advice" {
-    need_strace
-    run -0 --separate-stderr strace -f -o /dev/null -P "$FILE" -e signal=none \
+    # A page of each block is missing, in each of two passes and before.
+    assert_equal "$(grep -cE ', 61440, [0-9]+\) += 61440$' "$STRACE_LOG")" 24
+    checksums
+    run --separate-stderr in_time strace -f -o /dev/null -P "$FILE" -e signal=none \
         -e inject=pread64:error=EINTR:when=1..3 "$BIN/06-processes" "$FILE"
-    assert_equal "$(fact checksum)" "$(checksum_of_01)"
-    # The parent makes six calls, a worker alone makes seven.
-    STRACE_LOG=$BATS_TEST_TMPDIR/strace.log
-    run -0 --separate-stderr strace -f -y -o "$STRACE_LOG" -e signal=none \
-        -e trace=fadvise64 -e inject=fadvise64:error=EINTR:when=7 \
-        "$BIN/06-processes" --workers 1 "$FILE"
-    assert_equal "$(count_calls fadvise64 INJECTED)" 4
-    assert_equal "$(count_calls fadvise64 POSIX_FADV_WILLNEED)" 32
+    assert_equal "$stderr" ''
+    assert_success
+    checksums
 }
 
+# Each worker is held after its first read. Then the file is gone.
 @test "a worker's error comes back, and is told once, with the place" {
     need_strace
-    run -1 --separate-stderr strace -f -o /dev/null -P "$FILE" -e signal=none \
-        -e inject=pread64:error=EIO:when=1 "$BIN/06-processes" "$FILE"
-    # A worker that is stopped in its read ends before strace has broken it, and
-    # strace says so.
-    told=$(grep -v '^strace: ' <<<"$stderr")
-    assert_equal "$(wc -l <<<"$told")" 1
-    assert_regex "$told" \
-        "^06-processes: reading $FILE at byte [0-9]+: Input/output error\$"
+    start pread64 signal=STOP:when=1
+    : >"$FILE"
+    kill -CONT "${workers[@]}"
+    ends 1
+    assert_regex "$(cat "$ERR")" "^06-processes: reading $FILE at byte\
+ (2097152|2621440|3145728|3670016): the file ends sooner than its size said\$"
 }
 
-# faults.bats breaks the parent's calls. These are the workers', and those that
-# both make; which one it hits does not matter: told, or the right bytes. (127 is
-# the loader's word.)
+# The parent has given four pieces of advice of its own.
 # bats test_tags=deep
-@test "whichever call fails, in whichever process: it is survived, or told" {
+@test "advice that is refused ends the worker, and it says why" {
     need_strace
-    right=$(checksum_of_01) OUT=$BATS_TEST_TMPDIR/out ERR=$BATS_TEST_TMPDIR/err
-    for call in prctl read close getrusage fadvise64 mincore munmap; do
-        # A sanitizer makes such calls itself, and gives up by design.
-        [[ $call != @(munmap|read|close) ]] || ! built_with '' || continue
-        hits=0
-        for when in {1..10}; do
-            CALLED="$call number $when fails" status=0
-            timeout --kill-after=5 60 strace -f -o "$BATS_TEST_TMPDIR/log" \
-                -e signal=none -e trace=$call \
-                -e inject="$call:error=EPERM:when=$when" \
-                "$BIN/06-processes" --workers 2 "$FILE" >"$OUT" 2>"$ERR" ||
-                status=$?
-            grep -q INJECTED "$BATS_TEST_TMPDIR/log" || continue
-            hits=$((hits + 1))
-            ended_well || continue
-            if ((status == 0)); then
-                grep -qx "checksum: $right" "$OUT" || problem "$CALLED: wrong bytes"
-            elif ((status == 1)); then
-                complains 06-processes || problem "$CALLED: no message"
-            else
-                ((status == 127)) || problem "$CALLED: status $status"
-            fi
-        done
-        ((hits > 0)) || problem "$call: never failed"
+    run -1 --separate-stderr in_time strace -f -o /dev/null -e signal=none \
+        -e inject=fadvise64:error=EINVAL:when=5 "$BIN/06-processes" --workers 1 \
+        --distance 1 "$FILE"
+    assert_equal "$stderr" '06-processes: giving advice on a block: Invalid argument'
+}
+
+# --- 06-workers ------------------------------------------------------------------------
+
+# deaths: run 06-workers on $FILE.
+deaths() {
+    run --separate-stderr in_time "$BIN/06-workers" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+}
+
+@test "06-workers: what waitpid says of the dead, and what orphans do" {
+    deaths
+    assert_output "\
+4 workers. One of them dies, with a block that it has not read.
+
+the worker                          waitpid() says                blocks read
+does not die                        each: exit status 0                8 of 8
+calls _exit(3)                      at block 4: exit status 3          7 of 8
+is killed                           at block 4: Killed                 7 of 8
+is killed, and SIGCHLD is ignored   No child processes                 7 of 8
+
+Their parent is killed. Then the workers start, and
+
+for that case they                    finish  killed   give up    blocks read
+do nothing                                 4       0         0          8 of 8
+have asked for a signal                    0       4         0          0 of 8
+ask for it now                             4       0         0          8 of 8
+ask now, then look who it is               0       0         4          0 of 8"
+}
+
+# bats test_tags=deep
+@test "06-workers, strace: the blocks are read, one is not, and orphans go on alone" {
+    need_strace
+    strace_calls pread64,wait4,kill,prctl,getppid,exit_group "$BIN/06-workers" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    # Of each block, in eight trials: block 4 in those in which nobody dies of it.
+    run -0 perl -ne 'BEGIN { $file = shift }
+        $n{$1 / 524288}++ if /pread64(?:\(| resumed>).*, 65536, (\d+)\) = 65536/;
+        END { print join(" ", map { $n{$_} } 0 .. 7), "\n" }' "$FILE" "$STRACE_LOG"
+    assert_output '6 6 6 6 3 6 6 6'
+    # Those that looked for their parent have found another.
+    run -0 perl -ne '$asked{$1} = 1 if /^(\d+) +prctl\(PR_SET_PDEATHSIG, SIGKILL/;
+        $found{$1} = $2 if /^(\d+) +(?:getppid\(|<\.\.\. getppid resumed>)\) += (\d+)/;
+        /^(\d+) / and $main //= $1;
+        END { print scalar(keys %asked), " ", scalar(grep { $_ == $main } values %found),
+            "\n" }' "$STRACE_LOG"
+    assert_output '12 4'
+}
+
+# bats test_tags=deep
+@test "06-workers: a file of fewer blocks, and one of one byte" {
+    size_of_file $((3 * 65536))
+    deaths
+    assert_line --regexp '^is killed +at block 1: Killed +2 of 3$'
+    size_of_file 1
+    deaths
+    assert_line --regexp '^is killed +at block 0: Killed +0 of 1$'
+}
+
+# --- 06-ways ---------------------------------------------------------------------------
+
+@test "06-ways: the same counts of four ways; the main thread sleeps in two of them" {
+    need_cold
+    for _ in {1..6}; do
+        ways --rounds 9
+        assert_line --index 0 --partial ', cold: 0 of '
+        [[ $(counts 'one by one') == '0 1 8 8' ]] || continue
+        [[ $(counts advice) == '0 '[78]' 1 1' ]] || continue
+        [[ $(counts 'four threads') == '4 '[34]' 8 0' ]] || continue
+        [[ $(counts 'four processes') == '4 '[34]' 8 0' ]] || continue
+        return 0
     done
-    no_problems
+    fail "$output"
+}
+
+# bats test_tags=deep
+@test "06-ways, strace: each way reads all blocks cold, in a round" {
+    need_strace
+    strace_calls '?clone,?clone3,fork,pread64,fadvise64,wait4' \
+        "$BIN/06-ways" --rounds 1 "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    # Those that try whether there may be workers, four threads, and four processes.
+    assert_equal "$(forked | wc -l)" 8
+    assert_equal "$(reaped)" "$(forked)"
+    run -0 order_of
+    assert_equal "$(tail -n +2 <<<"$output" | wc -l)" 4
+    assert_line --index 1 'R0 R1 R2 R3 R4 R5 R6 R7'
+    assert_line --index 2 'A0 A1 A2 A3 A4 A5 A6 A7 R0 R1 R2 R3 R4 R5 R6 R7'
+    for way in 3 4; do
+        assert_equal "$(sorted "${lines[way]}")" 'R0 R1 R2 R3 R4 R5 R6 R7'
+    done
+}
+
+# bats test_tags=deep
+@test "06-ways: a worker that is killed is told, and nobody waits for it" {
+    need_strace
+    # Only the worker processes make this call.
+    run --separate-stderr in_time strace -f -o "$BATS_TEST_TMPDIR/log" -e signal=none \
+        -e inject=prctl:signal=KILL:when=1 "$BIN/06-ways" --rounds 1 "$FILE"
+    assert_equal "$stderr" '06-ways: a worker has died'
+    assert_equal "$status" 1
 }

@@ -36,12 +36,8 @@ sub normalize {
         s/^(work: \d+ pieces, )\d+( with blocks in flight)$/$1N$2/mg;
         # So are the sleeps of 02. Its pages are not.
         s/^((?:fsync|O_DSYNC|cold pa(?:ge|rt)) +)\d+ +(?:\d+|-)(?= +\d+ +(?:\d+|-)$)/$1N N/mg;
-        s/^(sleeps: )\d+( in the parent, )\d+/$1N$2N/mg;
+        s/^(sleeps of the workers: )\d+$/$1N/mg;
         s/^([^:\n]*\border\b[^:\n]*: )[\d ,.]+$/$1N/mg;
-
-        # What advice had brought in when a read began, and how often that
-        # spared a sleep, is up to the disk. How many calls it took is not.
-        s/^(distance \d+ +\d+ ).*/$1N/mg;
 
         # How many ticks came at once says how long a loop stood still, and that is a
         # time. Whether a call slept is for the chapter's test to say: under strace each
@@ -75,9 +71,10 @@ sub normalize {
         # So are the requests in flight at once, where a submit does not wait.
         s/^(singly (?:.*\n)*?most in flight: )\d+((?:\n.*){4}: fewer than)/$1N$2/mg;
 
-        # How many of the workers get to read at once is up to the scheduler, and
-        # where 06 shows them beside a pool, how many of its threads do.
-        s/^((?:== pool|(?:== )?processes)\b(?:.*\n)*?most in flight: )\d+$/$1N/mg;
+        # How many of the workers get to read at once is up to the scheduler, and so is how
+        # many blocks are handed over by then, and how often somebody sleeps in one round.
+        s/^((?:plain|advised) +0 +N ms\n(?:.*\n)*?most in flight: )\d+$/$1N/mg;
+        s/^((?:one by one|advice|four threads|four processes) \(0\d\) +\d+ ).*/$1N/mg;
 
         # How many of glibc's threads get to work at once is up to the scheduler,
         # how many idle ones it keeps, and how many are done before main goes on.
