@@ -350,13 +350,14 @@ submitted() {
 # Which calls find reads in flight depends on the disk. Those that do go on; the
 # others say so. One of the first kind must turn up, or the test proves nothing:
 # five of seven do, quiet or busy.
+# bats test_tags=deep
 @test "EAGAIN and EBUSY pass while reads are in flight, else they are errors" {
     need_strace
     big_blocks
     right=$(checksum_of_01 -n 40 -s 256K)
     for error in EAGAIN EBUSY; do
         passed=0
-        for when in {3..9}; do
+        for when in {3..20}; do
             fail_enter 13-uring-read $error "$when"
             if [[ $status == 0 ]]; then
                 assert_equal "$(fact checksum 1) $(fact checksum 2)" "$right $right"
