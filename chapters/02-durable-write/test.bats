@@ -111,7 +111,7 @@ new_bytes() { perl -0777 -ne 'print /^n*$/ ? length : -1' "$1"; }
         read -r each none _ <<<"$(row O_DSYNC)"
         assert_equal "$none" -
         # Blocks are safe all at once, or one after the other.
-        assert_equal "$(grep '^fsync  .*[░▒]' <<<"$output" | grep -o ◆)" ◆
+        assert_equal "$(grep '^fsync  .*[░▒█]' <<<"$output" | grep -o ◆)" ◆
         assert [ "$(grep '^O_DSYNC  .*[█▒]' <<<"$output" | grep -o ◆ | wc -l)" -gt 1 ]
         ((writes > 0 || sync < 1 || each < 8)) || return 0
     done
