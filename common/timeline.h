@@ -77,6 +77,12 @@ struct ring_counters {
     const _Atomic unsigned *cq_tail; /**< Entries that the kernel has posted. */
 };
 
+/** A fact that only the chapter can count. */
+struct own_fact {
+    const char *name; /**< NULL after the last. */
+    long value;       /**< What it counted. */
+};
+
 /** The record of one pass over the blocks. */
 struct timeline {
     const char *title; /**< Names this pass, where there are several. */
@@ -90,12 +96,8 @@ struct timeline {
     unsigned threads;  /**< Most threads seen by timeline_threads(). */
     unsigned facts;    /**< FACT_ bits: what timeline_facts() prints. */
     long sleeps;       /**< Voluntary context switches from start to stop. */
-    /** Facts that only the chapter can count; see timeline_fact(). */
-    struct own_fact {
-        const char *name; /**< NULL behind the last. */
-        long value;       /**< What it counted. */
-    } own[TIMELINE_OWN_FACTS + 1];
-    unsigned work;       /**< Pieces of own work. */
+    struct own_fact own[TIMELINE_OWN_FACTS + 1]; /**< See timeline_fact(). */
+    unsigned work;                               /**< Pieces of own work. */
     unsigned meanwhile;  /**< How many of them while blocks were in flight. */
     unsigned past;       /**< Submits and waits that have returned. */
     unsigned submitted;  /**< The block that was handed over last. */
