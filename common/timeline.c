@@ -557,7 +557,7 @@ static int64_t waited_in(const struct bar *call)
     return call->sleeps > 0 ? call->end - call->begin : 0;
 }
 
-int64_t timeline_waited(const struct timeline *timeline)
+static int64_t waited(const struct timeline *timeline)
 {
     int64_t time = 0;
 
@@ -566,12 +566,13 @@ int64_t timeline_waited(const struct timeline *timeline)
     return time;
 }
 
-long timeline_slept(const struct timeline *timeline)
+long timeline_slept(const struct timeline *timeline, enum call call)
 {
     long sleeps = 0;
 
     for (unsigned i = 0; i < timeline->calls; i++)
-        sleeps += timeline->main[i].sleeps;
+        if (timeline->main[i].call == call)
+            sleeps += timeline->main[i].sleeps;
     return sleeps;
 }
 
@@ -583,7 +584,7 @@ static void print_blocked(const struct timeline *timeline)
         if (timeline->main[i].call == CALL_SUBMIT)
             in_submit += waited_in(&timeline->main[i]);
     printf("main thread blocked: %.0f%% (%.0f%% in submit)\n",
-           percent(timeline_waited(timeline), timeline->total),
+           percent(waited(timeline), timeline->total),
            percent(in_submit, timeline->total));
 }
 
@@ -606,16 +607,6 @@ static void print_time(const struct timeline *timeline)
             timeline->main[i].end - timeline->main[i].begin;
     printf("time: %.2f ms in submit, %.2f ms in wait, %.2f ms at work\n",
            ms(time[CALL_SUBMIT]), ms(time[CALL_WAIT]), ms(time[OWN_WORK]));
-}
-
-static void print_sleeps_in_submit(const struct timeline *timeline)
-{
-    long sleeps = 0;
-
-    for (unsigned i = 0; i < timeline->calls; i++)
-        if (timeline->main[i].call == CALL_SUBMIT)
-            sleeps += timeline->main[i].sleeps;
-    printf("sleeps in submit: %ld\n", sleeps);
 }
 
 static void print_threads(const struct timeline *timeline)
@@ -654,7 +645,8 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
     if (facts & FACT_BLOCKED)
         print_blocked(timeline);
     if (facts & FACT_SLEEPS_IN_SUBMIT)
-        print_sleeps_in_submit(timeline);
+        printf("sleeps in submit: %ld\n",
+               timeline_slept(timeline, CALL_SUBMIT));
     if (facts & FACT_THREADS)
         print_threads(timeline);
     if (facts & FACT_COMPLETED)

@@ -231,11 +231,8 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum);
  */
 void timeline_fact(struct timeline *timeline, const char *name, long value);
 
-/** Nanoseconds that the main thread spent in calls that waited. */
-int64_t timeline_waited(const struct timeline *timeline);
-
-/** How often it slept in calls, of all kinds. */
-long timeline_slept(const struct timeline *timeline);
+/** How often the main thread slept in calls of this kind. */
+long timeline_slept(const struct timeline *timeline, enum call call);
 
 /**
  * Write passes as Chrome trace events (JSON), for Perfetto to open: a process

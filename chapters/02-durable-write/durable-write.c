@@ -180,17 +180,6 @@ static void run_pass(struct pass *pass, const struct blocks *blocks)
 
 /* --- What came of it ------------------------------------------------------- */
 
-/* How often the thread slept in calls of this kind: the kernel has counted. */
-static long slept(const struct timeline *timeline, enum call call)
-{
-    long sleeps = 0;
-
-    for (unsigned i = 0; i < timeline->calls; i++)
-        if (timeline->main[i].call == call)
-            sleeps += timeline->main[i].sleeps;
-    return sleeps;
-}
-
 static void print_pages(int width, long pages)
 {
     if (pages == PAGES_UNKNOWN)
@@ -204,9 +193,10 @@ static void print_row(const struct pass *pass)
 {
     bool synced = !(pass->flags & O_DSYNC);
 
-    printf("%-9s %10ld", pass->title, slept(pass->timeline, CALL_SUBMIT));
+    printf("%-9s %10ld", pass->title,
+           timeline_slept(pass->timeline, CALL_SUBMIT));
     if (synced)
-        printf("%10ld", slept(pass->timeline, CALL_WAIT));
+        printf("%10ld", timeline_slept(pass->timeline, CALL_WAIT));
     else
         printf("%10s", "-");
     print_pages(18, pass->written);

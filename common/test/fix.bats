@@ -313,14 +313,14 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     refute_output --partial 'got it'
     run -127 $within 20 no-such-command
     # Whoever waits for it is told, and it takes all down with it.
-    rm -f pid
-    $within 100 bash -c 'echo $$ >pid; sleep 1000' 3>&- &
-    local waiter=$! ended=0
-    while [[ ! -s pid ]]; do sleep 0.1; done
+    mkfifo its-pid
+    $within 100 bash -c 'echo $$ >its-pid; sleep 1000' 3>&- &
+    local waiter=$! ended=0 child
+    read -r child <its-pid
     kill "$waiter"
     wait "$waiter" || ended=$?
     assert_equal $ended 143
-    gone "$(<pid)"
+    gone "$child"
 }
 
 # --- The reader's words -------------------------------------------------------
