@@ -265,6 +265,8 @@ static void show(const struct situation *s, FILE *from, pid_t child)
         if (!said[0]) /* The first line is enough. */
             sscanf(line, "%[^\n]", said);
     }
+    if (ferror(from))
+        err(1, "reading what the listing says");
     if (there > 0)
         snprintf(said, sizeof(said), "%d blocks are there", there);
     while (waitpid(child, &status, 0) < 0)
@@ -289,7 +291,8 @@ static void try_listing(const struct situation *s)
         err(1, "making a child%s", why_no_thread(errno));
     if (child == 0)
         run_listing(s, fileno(file), ends.fd[1]);
-    close(ends.fd[1]);
+    if (close(ends.fd[1])) /* While it is open, the pipe has no end. */
+        err(1, "closing the pipe");
     show(s, from, child);
     fclose(from);
     fclose(file);

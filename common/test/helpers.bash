@@ -20,9 +20,8 @@ unset -f dirname
 ROOT=${ROOT:-$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd -P)}
 BUILD=${BUILD:-$ROOT/build}
 BIN=${BIN:-$BUILD/bin}
-# What this machine can do is asked of these. A copy under repair can't be asked:
-# patches.bash names the chapter's own.
-RIGHT_BIN=${RIGHT_BIN:-$BIN}
+# What this machine can do is asked of the programs in RIGHT_BIN, else of those in BIN.
+# A copy under repair can't be asked: patches.bash names the chapter's own.
 PAGE=${PAGE:-$(getconf PAGESIZE)}
 export ROOT BUILD BIN PAGE
 
@@ -97,7 +96,7 @@ one_line() { tr -s '\n' ' ' <<<"$1" | sed 's/ $//'; }
 # needs PROGRAM: skip unless the program says that this machine can show it.
 needs() {
     local why status=0
-    why=$("$RIGHT_BIN/$1" --check 2>&1 >/dev/null) || status=$?
+    why=$("${RIGHT_BIN:-$BIN}/$1" --check 2>&1 >/dev/null) || status=$?
     case $status in
         0) ;;
         77) skip "$(one_line "${why#"$1: "}")" ;;
@@ -114,7 +113,7 @@ need_aio() { needs 08-io-submit; }
 # need_cold: skip where pages can't be dropped from the cache.
 need_cold() {
     local first
-    first=$("$RIGHT_BIN/01-blocking-read" "$(make_file 65536 .cold)" |
+    first=$("${RIGHT_BIN:-$BIN}/01-blocking-read" "$(make_file 65536 .cold)" |
         head -n 1)
     [[ $first == *', cold:'* ]] ||
         skip "pages of files in $BATS_TEST_TMPDIR stay in the cache"
@@ -259,7 +258,7 @@ no_problems() {
 # run-bats finds it (bats lets comments through on descriptor 3).
 shown_here() {
     local why status=0
-    why=$("$RIGHT_BIN/$1" --check 2>&1 >/dev/null) || status=$?
+    why=$("${RIGHT_BIN:-$BIN}/$1" --check 2>&1 >/dev/null) || status=$?
     case $status in
         0) return 0 ;;
         77) echo "# skipped: $(one_line "$why")" >&3 ;;
