@@ -15,11 +15,13 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Each way to replace the file begins on a new disk. To make one takes longer than to
-   copy one. So one is made, and never used. */
+/* A disk is an image in memory: image.h. Each way to replace the file begins on a new
+   one. To make a file system takes longer than to copy one. So one image is made, and
+   is only copied. It stays -1 where this user can't mount it. */
 static int empty = -1;
-static int disk =
-    -1; /* The copy that is mounted: the one that is written to. */
+
+/* The copy that is mounted, and that the steps write to. */
+static int disk = -1;
 
 const char *crash_word(char found)
 {
@@ -64,6 +66,8 @@ void crash_end(void)
     empty = -1;
 }
 
+/* The root of a new disk. It is mounted at no path, and this descriptor is all that
+   leads to it. So nothing stays mounted, however the program ends. */
 int crash_folder(const char *option, bool keep)
 {
     if (empty < 0)
@@ -83,6 +87,7 @@ void crash_folder_close(int folder)
         err(1, "closing the disk");
 }
 
+/* Open the file by its name, as anybody would, and read all of it. */
 char crash_look(int folder)
 {
     char bytes[FILE_SIZE + 1]; /* One more, to see that the file ends. */
@@ -105,13 +110,13 @@ char crash_look(int folder)
         return FOUND_EMPTY;
     if (done != FILE_SIZE || memcmp(bytes, bytes + 1, FILE_SIZE - 1) != 0)
         return FOUND_OTHER; /* A part of a file, or parts of two. */
-    return bytes[0] == 0
-               ? FOUND_ZEROS
-               : bytes[0]; /* Each file is one letter, again and again. */
+    /* Each file is one letter, again and again. The letter is the answer. */
+    return bytes[0] == 0 ? FOUND_ZEROS : bytes[0];
 }
 
 /* Is the kernel about to write the file? Then it has a place on the disk, and what it
-   says there is "unwritten": who reads it gets zeros. */
+   says there is "unwritten": who reads it gets zeros. FS_IOC_FIEMAP lists the extents of
+   a file. An extent is a range of the file that lies in one piece on the disk. */
 static bool being_written(int folder)
 {
     union {
@@ -128,7 +133,8 @@ static bool being_written(int folder)
     return unwritten;
 }
 
-/* What the kernel has begun, it ends. Nothing is begun here. */
+/* What the kernel has begun, it ends. Nothing is begun here. The next step shall not
+   find a write that is half done: the table would change from run to run. */
 static void settle(int folder)
 {
     while (being_written(folder))
@@ -142,7 +148,7 @@ char crash_now(int folder)
 {
     if (empty < 0)
         return 0;
-    int copy = image_copy(disk);
+    int copy = image_copy(disk); /* The power goes now. */
     int root = image_mount(copy, NULL);
     if (root < 0)
         err(1, "%s", image_failed());

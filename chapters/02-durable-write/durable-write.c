@@ -38,13 +38,12 @@ static const struct program program = {
 struct pass {
     const char *title;
     int flags; /* For open(). */
-    size_t
-        bytes; /* Change so many of each block in a cold file; 0: write all. */
+    /* Change so many bytes of each block in a cold file. 0: write whole blocks. */
+    size_t bytes;
     const struct blocks *blocks;
     struct timeline *timeline;
-    long written,
-        synced;        /* Pages to write: after the writes, after the sync. */
-    uint32_t checksum; /* Of what the file holds in the end. */
+    /* How many pages are still to be written: after the writes, after the sync. */
+    long written, synced;
 };
 
 /* --- The lesson: write, and wait ------------------------------------------- */
