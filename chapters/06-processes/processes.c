@@ -9,15 +9,16 @@
  * Watch for: "most in flight", which is 4 and then up to 8, and how often the workers
  * sleep. The main thread only waits for them.
  *
- * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/06-processes/processes.c \
- *           common/?*.c -lz -o 06-processes
+ * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
+ *           chapters/06-processes/processes.c \
+ *           chapters/06-processes/start.c common/?*.c -lz -o 06-processes
  *
  * Needs: Linux 2.6.27, for pipe2(2).
  * Manual pages: fork(2), mmap(2), pipe(7), posix_fadvise(2), prctl(2), wait(2).
  */
-#define _GNU_SOURCE /* pipe2() */
 #include "job.h"
 #include "ready.h"
+#include "start.h"
 #include "why.h"
 
 #include <err.h>
@@ -86,37 +87,8 @@ struct reader {
     struct shared *shared;
     unsigned distance; /* So many blocks ahead goes the advice; 0: no advice. */
     pid_t pid[MAX_WORKERS];
-    int ready[2], go[2]; /* Two pipes: see end_of(). */
+    struct start start;
 };
-
-/* MAP_SHARED: a child gets these pages themselves, and no copies. MAP_ANONYMOUS: there
-   is no file under them. They begin as zeros. */
-static void *share(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    if (memory == MAP_FAILED)
-        err(1, "mapping %zu bytes of shared memory", bytes);
-    return memory;
-}
-
-/* Nobody ever writes to our two pipes. A read from a pipe returns 0, the end, when the
-   last process that could write has closed its end. So one close() wakes everybody who
-   reads. A process that dies closes all it has, too.
-
-   On `ready` the parent waits until all workers are there. On `go` all workers wait for
-   the parent. */
-static bool end_of(int pipe)
-{
-    char byte;
-    ssize_t n;
-
-    do
-        n = read(pipe, &byte, 1);
-    while (n < 0 && errno == EINTR);
-    return n == 0;
-}
 
 /* --- A worker -------------------------------------------------------------- */
 
@@ -195,9 +167,7 @@ __attribute__((noreturn)) static void work(struct reader *r, unsigned w,
        first comes there. The reads shall not pay for that, so go there now. */
     blocks_clear(r->blocks);
 
-    /* fork() has copied the writing ends as well. A worker that kept its own copy of
-       `go` would wait for itself, for ever. */
-    if (close(r->go[1]) || close(r->ready[1]) || !end_of(r->go[0]))
+    if (!start_wait(&r->start))
         give_up("waiting for the start");
 
     long before = timeline_sleeps();
@@ -214,10 +184,7 @@ static void start_workers(struct reader *r)
 {
     pid_t parent = getpid();
 
-    if (pipe2(r->ready, O_CLOEXEC) || pipe2(r->go, O_CLOEXEC))
-        err(1, "making a pipe");
-    /* What is in stdout's buffer now would be in each worker's buffer, too. */
-    fflush(stdout);
+    start_prepare(&r->start);
     for (unsigned w = 0; w < workers; w++) {
         r->pid[w] = fork();
         if (r->pid[w] < 0)
@@ -226,9 +193,7 @@ static void start_workers(struct reader *r)
         if (r->pid[w] == 0)
             work(r, w, parent);
     }
-    if (close(r->ready[1]) || !end_of(r->ready[0]) || close(r->ready[0]) ||
-        close(r->go[0]))
-        err(1, "waiting for %u workers to be ready", workers);
+    start_when_ready(&r->start);
 }
 
 /* Worker `w` has ended. If its status is not 0, it has not done its work. The block that
@@ -292,8 +257,8 @@ static void record(const struct reader *r, struct timeline *timeline)
     timeline_fact(timeline, "sleeps of the workers", sleeps);
 }
 
-/* The clock starts again when the workers are there. To close `go` is the submit: one
-   call, and all workers run. */
+/* The clock starts again when the workers are there. start_now() is the submit: one
+   close(), and all workers run. */
 static void read_all(const struct blocks *blocks, struct timeline *timeline,
                      void *context)
 {
@@ -306,9 +271,9 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
     start_workers(r);
     timeline_start(timeline);
     timeline_call(timeline, CALL_SUBMIT);
-    int failed = close(r->go[1]);
+    bool started = start_now(&r->start);
     timeline_return(timeline);
-    if (failed)
+    if (!started)
         err(1, "starting the workers");
     wait_for_workers(r, timeline);
     record(r, timeline);

@@ -9,7 +9,7 @@
  * way does, but the main thread does not. Advice sleeps less, and in the main thread.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/06-processes/ways.c \
- *           common/?*.c -lz -pthread -o 06-ways
+ *           chapters/06-processes/start.c common/?*.c -lz -pthread -o 06-ways
  *
  * Needs: Linux 2.6.
  * Manual pages: fork(2), pthreads(7), prctl(2), getrusage(2).
@@ -18,6 +18,7 @@
 #include "blocks.h"
 #include "cost.h"
 #include "ready.h"
+#include "start.h"
 #include "timeline.h"
 #include "why.h"
 
@@ -276,16 +277,6 @@ static void print_row(const struct way *way, double (*results)[COLUMNS])
     printf("%-20s%7u%9.0f%8.0f%9.0f", way->name, way->workers,
            median[IN_FLIGHT], median[SLEEPS], median[MAIN_SLEEPS]);
     printf("%10.2f ms%10.2f ms\n", median[MAKING] / 1e6, median[READING] / 1e6);
-}
-
-static void *share(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-
-    if (memory == MAP_FAILED)
-        err(1, "mapping %zu bytes of shared memory", bytes);
-    return memory;
 }
 
 int main(int argc, char **argv)

@@ -10,20 +10,19 @@
  * parent.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/06-processes/workers.c \
- *           common/?*.c -lz -o 06-workers
+ *           chapters/06-processes/start.c common/?*.c -lz -o 06-workers
  *
  * Needs: Linux 3.4, for PR_SET_CHILD_SUBREAPER.
  * Manual pages: wait(2), prctl(2), getppid(2), signal(7).
  */
-#define _GNU_SOURCE /* pipe2() */
 #include "args.h"
 #include "blocks.h"
 #include "ready.h"
+#include "start.h"
 #include "why.h"
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -71,20 +70,8 @@ struct crew {
     struct shared *shared;
     enum death death;
     enum care care;
-    int ready[2],
-        go[2]; /* Nobody writes to them: they are there to be closed. */
+    struct start start;
 };
-
-static bool end_of(int pipe)
-{
-    char byte;
-    ssize_t n;
-
-    do
-        n = read(pipe, &byte, 1);
-    while (n < 0 && errno == EINTR);
-    return n == 0;
-}
 
 /* --- A worker -------------------------------------------------------------- */
 
@@ -133,7 +120,7 @@ __attribute__((noreturn)) static void work(struct crew *c, unsigned w,
 {
     if (c->care == ASK)
         ask_for_signal();
-    if (close(c->go[1]) || close(c->ready[1]) || !end_of(c->go[0]))
+    if (!start_wait(&c->start))
         give_up("waiting for the start");
     if (c->care == ASK_LATE || c->care == ASK_LATE_AND_LOOK)
         ask_for_signal();
@@ -147,11 +134,9 @@ __attribute__((noreturn)) static void work(struct crew *c, unsigned w,
 
 static void prepare(struct crew *c)
 {
-    if (pipe2(c->ready, O_CLOEXEC) || pipe2(c->go, O_CLOEXEC))
-        err(1, "making a pipe");
+    start_prepare(&c->start);
     atomic_store(&c->shared->taken, 0);
     atomic_store(&c->shared->full, 0);
-    fflush(stdout); /* Else each child has a copy of what is in the buffer. */
 }
 
 /* If we fail here, those that are there read their blocks and end: our end of `go` is
@@ -170,14 +155,6 @@ static void start_workers(struct crew *c)
             work(c, w, parent);
         c->shared->worker[w].pid = pid;
     }
-}
-
-/* All workers are ready now. */
-static void wait_until_ready(struct crew *c)
-{
-    if (close(c->ready[1]) || !end_of(c->ready[0]) || close(c->ready[0]) ||
-        close(c->go[0]))
-        err(1, "waiting for the workers to be ready");
 }
 
 /* The next worker that has ended, or -1 with errno. It is waitpid(-1), so a child may
@@ -208,8 +185,8 @@ static void worker_dies(struct crew *c, const char *how, enum death death)
     c->death = death;
     prepare(c);
     start_workers(c);
-    wait_until_ready(c);
-    if (close(c->go[1]))
+    start_when_ready(&c->start);
+    if (!start_now(&c->start))
         err(1, "starting the workers");
     for (unsigned ended = 0; ended < WORKERS; ended++) {
         if ((w = next_end(c, &status)) < 0) {
@@ -248,12 +225,12 @@ static void parent_dies(struct crew *c, const char *what, enum care care)
              why_no_thread(errno));
     if (parent == 0) {
         start_workers(c);
-        _exit(close(c->go[1]) || close(c->ready[1]) || !end_of(c->go[0]));
+        _exit(!start_wait(&c->start));
     }
-    wait_until_ready(c);
+    start_when_ready(&c->start);
     if (kill(parent, SIGKILL) || waitpid(parent, &status, 0) != parent)
         err(1, "killing the workers' parent");
-    if (close(c->go[1]))
+    if (!start_now(&c->start))
         err(1, "starting the workers");
     for (unsigned ended = 0; ended < WORKERS; ended++) {
         if (next_end(c, &status) < 0)
@@ -282,10 +259,7 @@ int main(int argc, char **argv)
     struct crew crew = {.blocks = &blocks};
 
     blocks_open(&blocks, &args);
-    crew.shared = mmap(NULL, sizeof(*crew.shared), PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (crew.shared == MAP_FAILED)
-        err(1, "mapping shared memory");
+    crew.shared = share(sizeof(*crew.shared));
     if (prctl(PR_SET_CHILD_SUBREAPER, 1))
         err(1, "becoming the parent of orphans");
 

@@ -495,11 +495,11 @@ command_for() {
 }
 
 # run_try FOLDER COMMAND LOG: what the command prints goes to LOG, with its exit status
-# if that is not 0.
+# if that is not 0. Files that it leaves go to TMPDIR.
 run_try() {
     local status=0 began=$SECONDS
-    (cd "$1" && exec "$here/within" "$try_limit" bash -c "$2") >"$3" </dev/null ||
-        status=$?
+    (cd "$1" && exec env TMPDIR="$TMPDIR" "$here/within" "$try_limit" bash -c "$2") \
+        >"$3" </dev/null || status=$?
     # A command may end with 124 by itself: timeout(1) does.
     ((status != 124 || SECONDS - began >= try_limit)) || status='124, not in time'
     case $status in

@@ -34,6 +34,34 @@ sub cut {
     return length($line) > 74 ? substr($line, 0, 71) . '...' : $line;
 }
 
+# Of two lines that are alike for long, what is around the first difference.
+sub apart {
+    my @lines = @_;
+    my ($one, $other) = map { s/(?<=\S) {3,}/  /gr } @lines;
+    return @lines if grep { length($_) <= 54 } $one, $other;
+    my $same = 0;
+    $same++ while substr($one, 0, $same + 1) eq substr($other, 0, $same + 1);
+    return @lines if $same < 40;
+    return map { '...' . substr($_, $same - 20) } $one, $other;
+}
+
+# first_difference: of "it should print:" and "it prints:" with some lines each, the
+# lines from where they differ.
+sub first_difference {
+    my @said = @_;
+    my ($at) = grep { $said[$_] =~ /^it (?:prints|is): $/ } 1 .. $#said;
+    return @said if !$at || $said[0] !~ /^it should (?:print|be): $/;
+    my @right = @said[1 .. $at - 1];
+    my @now = @said[$at + 1 .. $#said];
+    my $same = 0;
+    $same++ while $same < @right && $same < @now && $right[$same] eq $now[$same];
+    for my $lines (\@right, \@now) {
+        splice(@$lines, 0, $same, $same ? '  ...' : ());
+        splice(@$lines, 3, @$lines - 3, '  ...') if @$lines > 4;
+    }
+    return ($said[0], @right, $said[$at], @now);
+}
+
 # What bats-assert calls things, by the headings of its reports.
 my %words = (
     'values do not equal' => {expected => 'it should be', actual => 'it is'},
@@ -88,11 +116,12 @@ sub brief {
         my @same = grep { about($_) eq $about } map { s/^ +//r } @said[2 .. $#said];
         splice(@said, 1, @said - 1, map { "it prints: $_" } @same) if @same;
     }
+    @said = first_difference(@said);
     # A test may say nothing but that a program has failed. That has said why.
     push @said, 'it prints:', @output[0 .. ($#output < 5 ? $#output : 5)]
         if !@said && @output;
     push @said, "this fails: $failed" if !@said && !@stderr && $failed;
-    splice(@said, 8, @said - 8, '...') if @said > 9;
+    splice(@said, 10, @said - 10, '...') if @said > 11;
     @said = grep { !/^it should be: *$/ } @said;
     push @said, "it says: $stderr[0]" if @stderr && !grep { $_ eq "it is: $stderr[0]" } @said;
     print cut($_), "\n" for @said;
@@ -122,29 +151,31 @@ sub compare {
             $ways{$about}{join("\n", @{$here{$about}})}++;
         }
     }
-    my (%now, @new, @said, %seen);
+    my (%now, @said, @extra, %seen);
     push @{$now{about($_)}}, $_ for @now;
     for my $about (map { about($_) } @now) {
         next if $seen{$about}++;
         my $here = join("\n", @{$now{$about}});
         my $ways = $ways{$about};
         if (!$ways) {
-            push @said, map { cut(/^\((?:exit status|it never)/ ? $_ : "it prints:        $_") }
-                @{$now{$about}};
+            push @extra, @{$now{$about}};
         } elsif (keys %$ways == 1 && !$ways->{$here}) {
             my @lines = @{$right{$about}};
             for my $i (0 .. $#{$now{$about}}) {
                 my ($is, $be) = ($now{$about}[$i], $lines[$i] // 'nothing there');
                 next if $is eq $be;
-                s/(?<=\S) {3,}/  /g for $is, $be;
+                ($is, $be) = apart($is, $be);
                 push @said, cut("it prints:        $is"), cut("it should print:  $be");
             }
         }
     }
-    # One that fails, or is stopped, has no chance to print the rest.
-    my @missing = map { cut("it doesn't print: $right{$_}[0]") }
+    my @missing = map { $right{$_}[0] }
         grep { !$now{$_} && keys %{$ways{$_}} == 1 && !/^\(exit status/ } @order;
-    push @said, @missing if !grep { /^\((?:exit status|it never)/ } @now;
+    # One that fails, or is stopped, has no chance to print the rest.
+    @missing = () if grep { /^\((?:exit status|it never)/ } @now;
+    ($extra[0], $missing[0]) = apart($extra[0], $missing[0]) if @extra == 1 && @missing == 1;
+    push @said, map { cut(/^\((?:exit status|it never)/ ? $_ : "it prints:        $_") } @extra;
+    push @said, map { cut("it doesn't print: $_") } @missing;
     splice(@said, 10, @said - 10, '...') if @said > 11;
     print "$_\n" for @said;
 }
