@@ -109,6 +109,7 @@ void timeline_submitted(struct timeline *timeline, unsigned block)
     if (bar->begin == 0) { /* Else it is the rest, after a short read. */
         bar->past = timeline->past;
         bar->begin = timeline_now() - timeline->start;
+        timeline->open++;
     }
     step(timeline, "We filled an SQE: read block %u", block);
 }
@@ -144,7 +145,7 @@ void timeline_completed(struct timeline *timeline, unsigned block)
         timeline->reaped++;
     }
     timeline->came[came]++;
-    timeline->meanwhile = timeline->work;
+    timeline->open--;
     step(timeline, "We read a CQE: block %u is complete", block);
 }
 
@@ -157,6 +158,7 @@ void timeline_partly(struct timeline *timeline)
 void timeline_worked(struct timeline *timeline)
 {
     timeline->work++;
+    timeline->meanwhile += timeline->open > 0;
 }
 
 void timeline_stored(struct timeline *timeline, const char *which)

@@ -100,6 +100,7 @@ struct timeline {
     unsigned work;                               /**< Pieces of own work. */
     unsigned meanwhile;  /**< How many of them while blocks were in flight. */
     unsigned past;       /**< Submits and waits that have returned. */
+    unsigned open;       /**< Blocks handed over, and not found complete yet. */
     unsigned submitted;  /**< The block that was handed over last. */
     unsigned came[CAME]; /**< Blocks, by when their last completion came. */
     /** @name Only where timeline_watch() was called */

@@ -23,6 +23,12 @@ static int empty = -1;
 /* The copy that is mounted, and that the steps write to. */
 static int disk = -1;
 
+/* All that we have opened there to look at it. To close a file that was cut down with
+   O_TRUNC makes ext4 write it, whoever closes it: auto_da_alloc. A look must not change
+   what a crash would leave. So these stay open. */
+static int looked[4 * 5];
+static unsigned looks;
+
 const char *crash_word(char found)
 {
     switch (found) {
@@ -43,7 +49,7 @@ const char *crash_word(char found)
 
 /* May this user mount? Is there a loop device, and mkfs.ext4? No list of conditions
    would be right everywhere. Trying it is. */
-void crash_begin(void)
+bool crash_begin(void)
 {
     empty = image_new(8 << 20);
     int root = empty < 0 ? -1 : image_mount(empty, NULL);
@@ -52,11 +58,12 @@ void crash_begin(void)
         puts("after a crash: found on copies of the disk, an ext4");
         if (close(root))
             err(1, "unmounting the disk");
-        return;
+        return true;
     }
     printf("after a crash: recorded on Linux 6.18, ext4; here %s: %s\n",
            image_failed(), strerror(errno));
     crash_end();
+    return false;
 }
 
 void crash_end(void)
@@ -81,31 +88,48 @@ int crash_folder(const char *option, bool keep)
 
 void crash_folder_close(int folder)
 {
+    while (looks > 0)
+        if (close(looked[--looks]))
+            err(1, "closing the file");
     if (empty < 0)
         scratch_dir_close();
     else if (close(folder) || close(disk))
         err(1, "closing the disk");
 }
 
-/* Open the file by its name, as anybody would, and read all of it. */
-char crash_look(int folder)
+/* By its name, as anybody would. -1: there is none. */
+static int open_file(int folder)
+{
+    int fd = openat(folder, "file", O_RDONLY | O_CLOEXEC);
+
+    if (fd < 0 && errno != ENOENT)
+        err(1, "opening the file");
+    return fd;
+}
+
+/* The same, and it stays open. */
+static int open_to_look(int folder)
+{
+    int fd = open_file(folder);
+
+    if (fd >= 0)
+        looked[looks++] = fd;
+    return fd;
+}
+
+static char content(int fd)
 {
     char bytes[FILE_SIZE + 1]; /* One more, to see that the file ends. */
     size_t done = 0;
-    int fd = openat(folder, "file", O_RDONLY | O_CLOEXEC);
 
-    if (fd < 0 && errno == ENOENT)
-        return FOUND_NONE;
     if (fd < 0)
-        err(1, "opening the file");
+        return FOUND_NONE;
     for (ssize_t n; (n = read(fd, bytes + done, sizeof(bytes) - done)) != 0;) {
         if (n < 0 && errno != EINTR)
             err(1, "reading the file");
         if (n > 0)
             done += (size_t)n;
     }
-    if (close(fd))
-        err(1, "closing the file");
     if (done == 0)
         return FOUND_EMPTY;
     if (done != FILE_SIZE || memcmp(bytes, bytes + 1, FILE_SIZE - 1) != 0)
@@ -114,30 +138,40 @@ char crash_look(int folder)
     return bytes[0] == 0 ? FOUND_ZEROS : bytes[0];
 }
 
-/* Is the kernel about to write the file? Then it has a place on the disk, and what it
-   says there is "unwritten": who reads it gets zeros. FS_IOC_FIEMAP lists the extents of
-   a file. An extent is a range of the file that lies in one piece on the disk. */
-static bool being_written(int folder)
+char crash_look(int folder)
+{
+    return content(open_to_look(folder));
+}
+
+/* Has the kernel begun to write the file? FS_IOC_FIEMAP lists its extents: ranges of the
+   file that lie in one piece on the disk. There are three kinds here. "Delayed": ext4 has
+   not chosen a place for these bytes yet, and nobody is writing them. "Unwritten": it has
+   a place, and the bytes are on their way. Who reads it after a crash gets zeros. The
+   others are there. */
+static bool being_written(int fd)
 {
     union {
         struct fiemap map;
         char room[sizeof(struct fiemap) + 64 * sizeof(struct fiemap_extent)];
     } ask = {.map = {.fm_length = FILE_SIZE, .fm_extent_count = 64}};
-    int fd = openat(folder, "file", O_RDONLY | O_CLOEXEC);
     bool unwritten = false;
 
-    if (fd < 0 || ioctl(fd, FS_IOC_FIEMAP, &ask.map) || close(fd))
+    if (ioctl(fd, FS_IOC_FIEMAP, &ask.map))
         err(1, "asking where the file is on the disk");
     for (unsigned i = 0; i < ask.map.fm_mapped_extents; i++)
         unwritten |= ask.map.fm_extents[i].fe_flags & FIEMAP_EXTENT_UNWRITTEN;
     return unwritten;
 }
 
-/* What the kernel has begun, it ends. Nothing is begun here. The next step shall not
-   find a write that is half done: the table would change from run to run. */
+/* Wait until the kernel has written what it has begun to write. A crash in the middle of
+   that would leave zeros in one run, and not in the next. This starts no write: bytes
+   that are "delayed" stay so. No call waits for that alone, so it looks again and
+   again. */
 static void settle(int folder)
 {
-    while (being_written(folder))
+    int fd = open_to_look(folder);
+
+    while (being_written(fd))
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 }
 
@@ -152,17 +186,18 @@ char crash_now(int folder)
     int root = image_mount(copy, NULL);
     if (root < 0)
         err(1, "%s", image_failed());
-    char found = crash_look(root);
-    if (close(root) || close(copy))
+    int fd = open_file(root);
+    char found = content(fd);
+    if ((fd >= 0 && close(fd)) || close(root) || close(copy))
         err(1, "closing a copy of the disk");
     settle(folder);
     return found;
 }
 
-/* What happens in some seconds, in less time. What the kernel has begun to write gets
-   to the disk. Then ext4 writes its journal, with all that was done to names and sizes
-   until then. It does so every five seconds, and whenever anybody syncs any file on it.
-   So we sync another file. */
+/* What would have happened after some more seconds, in less time. What the kernel has
+   begun to write gets to the disk. Then ext4 writes its journal, with all that was done to
+   names and sizes until then. It does so every five seconds, and whenever anybody syncs
+   any file on it. So we sync another file. */
 char crash_later(int folder)
 {
     if (empty < 0)

@@ -24,8 +24,8 @@ enum {
 const char *crash_word(char found);
 
 /* Make the disk, if this user may make one and mount it, and print whether so. To be
-   called once, before the others. */
-void crash_begin(void);
+   called once, before the others. True: there is one. */
+bool crash_begin(void);
 void crash_end(void);
 
 /* An empty folder: the root of a new copy of that disk, mounted with this option if it
@@ -33,7 +33,8 @@ void crash_end(void);
 int crash_folder(const char *option, bool keep);
 void crash_folder_close(int folder);
 
-/* What does the name lead to now, for everybody who opens it? */
+/* What does the name lead to now, for everybody who opens it? (It stays open until the
+   folder is closed.) */
 char crash_look(int folder);
 
 /* The power goes now; or some seconds go by before it does. What would be found on the

@@ -12,7 +12,7 @@
  *           chapters/02-durable-write/durable-write.c common/?*.c -lz \
  *           -o 02-durable-write
  *
- * Needs: any Linux.
+ * Needs: Linux 2.6.26, to count the sleeps of one thread.
  * Manual pages: write(2), fsync(2), open(2), cachestat(2), proc(5).
  */
 #include "args.h"
@@ -24,6 +24,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -36,10 +37,10 @@ static const struct program program = {
 
 /* One way to write the blocks, and what came of it. */
 struct pass {
-    const char *title;
-    int flags; /* For open(). */
-    /* Change so many bytes of each block in a cold file. 0: write whole blocks. */
-    size_t bytes;
+    const char *title, *if_warm;
+    int flags;    /* For open(). */
+    bool cold;    /* The file is there, and not in memory. */
+    size_t bytes; /* To be written of each block, if it has so many. */
     const struct blocks *blocks;
     struct timeline *timeline;
     /* How many pages are still to be written: after the writes, after the sync. */
@@ -55,7 +56,8 @@ struct pass {
 
    The loop is that of chapter 01. EINTR: a signal came before the first byte was
    taken, so write again. Fewer bytes than we gave: the disk is almost full, say. The
-   next call takes the rest, or says why it can't. */
+   next call takes the rest, or says why it can't. No byte and no error: that has no
+   meaning for a file, and to go on would be to go on for ever. */
 static void write_bytes(const struct pass *pass, int fd, unsigned i,
                         size_t bytes)
 {
@@ -69,7 +71,9 @@ static void write_bytes(const struct pass *pass, int fd, unsigned i,
         timeline_return(pass->timeline);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n == 0)
+            errno = ENOSPC;
+        if (n <= 0)
             err(1, "writing the scratch file at byte %jd",
                 (intmax_t)block->offset + (intmax_t)done);
         done += (size_t)n;
@@ -92,50 +96,78 @@ static void sync_file(const struct pass *pass, int fd)
         err(1, "fsync of the scratch file");
 }
 
-/* Count the dirty pages twice: when the last write has returned, and after the sync.
-
-   With O_DSYNC in its flags, each write waits until its own bytes are on the disk.
-   Then there is nothing left to sync. A block is complete when it is safe: here with
-   its own write, else with the sync. */
-static void write_all(struct pass *pass, int fd)
+/* With O_DSYNC in its flags, each write waits until its own bytes are on the disk. Then
+   there is nothing left to sync. A block is complete when it is safe: here with its own
+   write, else with the sync. */
+static void write_blocks(const struct pass *pass, int fd)
 {
     const struct blocks *blocks = pass->blocks;
-    bool each = pass->flags & O_DSYNC;
 
-    timeline_start(pass->timeline);
     for (unsigned i = 0; i < blocks->count; i++) {
         size_t length = blocks->block[i].length;
 
         timeline_submitted(pass->timeline, i);
-        write_bytes(pass, fd, i,
-                    pass->bytes > 0 && pass->bytes < length ? pass->bytes
-                                                            : length);
-        if (each)
+        write_bytes(pass, fd, i, pass->bytes < length ? pass->bytes : length);
+        if (pass->flags & O_DSYNC)
             timeline_completed(pass->timeline, i);
     }
-    pass->written = disk_pages_to_write(fd);
-    if (!each)
-        sync_file(pass, fd);
-    pass->synced = disk_pages_to_write(fd);
-    for (unsigned i = 0; i < blocks->count && !each; i++)
+}
+
+/* One sync is enough for all blocks, and they are safe at the same time. */
+static void sync_blocks(const struct pass *pass, int fd)
+{
+    sync_file(pass, fd);
+    for (unsigned i = 0; i < pass->blocks->count; i++) {
         timeline_completed(pass->timeline, i);
+        pass->timeline->block[i].end = pass->timeline->block[0].end;
+    }
+}
+
+/* Count the pages twice: when the last write has returned, and after the sync. */
+static void write_all(struct pass *pass, int fd)
+{
+    timeline_start(pass->timeline);
+    write_blocks(pass, fd);
+    pass->written = disk_pages_to_write(fd);
+    if (!(pass->flags & O_DSYNC))
+        sync_blocks(pass, fd);
     timeline_stop(pass->timeline);
+    pass->synced = disk_pages_to_write(fd);
 }
 
 /* --- Around it: a file to write to, and what is in it then ----------------- */
 
-/* The blocks are in the file and on the disk, and their pages not in memory. Dirty
-   pages can't be dropped: they are all that there is of the new bytes. So the sync
-   comes first. (On tmpfs the pages stay. There is no disk to have them.) */
-static void make_cold(const struct pass *pass, int fd)
+/* The other bytes of a block, and back again. */
+static void invert(const struct blocks *blocks)
+{
+    for (unsigned i = 0; i < blocks->count; i++)
+        for (size_t k = 0; k < blocks->block[i].length; k++)
+            blocks->block[i].data[k] ^= 0xff;
+}
+
+/* In the file there are other bytes where this pass will write. All of it is on the
+   disk, and its pages are not in memory. Dirty pages can't be dropped: they are all that
+   there is of the new bytes. So the sync comes first.
+
+   On tmpfs the pages stay, since there is no disk to have them. Then nothing is cold. */
+static void make_cold(struct pass *pass, int fd)
 {
     struct pass whole = {.blocks = pass->blocks,
-                         .timeline = timeline_new("", pass->blocks->count)};
+                         .timeline = timeline_new("", pass->blocks->count),
+                         .bytes = SIZE_MAX},
+                part = whole;
 
-    write_all(&whole, fd);
+    part.bytes = pass->bytes;
+    write_blocks(&whole, fd);
+    invert(pass->blocks);
+    write_blocks(&part, fd);
+    invert(pass->blocks);
+    sync_file(&whole, fd);
     timeline_free(whole.timeline);
     if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
         errx(1, "dropping the pages of the scratch file");
+    if (disk_resident(fd, 0, pass->blocks->count * pass->blocks->size) > 0)
+        pass->title = pass->if_warm;
 }
 
 static void read_all(const struct blocks *blocks)
@@ -149,7 +181,8 @@ static void read_all(const struct blocks *blocks)
     }
 }
 
-/* Ask the file what it holds, not the memory that it was written from. */
+/* Ask the file what it holds, as everybody does who reads it. That is what the page
+   cache has. It proves nothing of the disk. */
 static void check(const struct pass *pass, int fd, uint32_t right)
 {
     struct blocks copy = *pass->blocks;
@@ -168,9 +201,9 @@ static void run_pass(struct pass *pass, const struct blocks *blocks)
     uint32_t right = blocks_checksum(blocks);
 
     pass->blocks = blocks;
-    pass->timeline = timeline_new(pass->title, blocks->count);
-    if (pass->bytes > 0)
+    if (pass->cold)
         make_cold(pass, fd);
+    pass->timeline = timeline_new(pass->title, blocks->count);
     write_all(pass, fd);
     check(pass, fd, right);
     if (close(fd))
@@ -209,10 +242,12 @@ static void print_row(const struct pass *pass)
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
-    struct pass pass[] = {{.title = "fsync"},
-                          {.title = "O_DSYNC", .flags = O_DSYNC},
-                          {.title = "cold page"},
-                          {.title = "cold part", .bytes = 100}};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    struct pass pass[] = {
+        {"fsync", .bytes = SIZE_MAX},
+        {"O_DSYNC", .bytes = SIZE_MAX, .flags = O_DSYNC},
+        {"cold page", "warm page", .bytes = page, .cold = true},
+        {"cold part", "warm part", .bytes = 100, .cold = true}};
     enum { PASSES = sizeof(pass) / sizeof(pass[0]) };
     struct timeline *timelines[PASSES + 1] = {0};
     struct blocks blocks;
@@ -222,15 +257,15 @@ int main(int argc, char **argv)
     /* In the scratch files the blocks lie side by side. */
     for (unsigned i = 0; i < blocks.count; i++)
         blocks.block[i].offset = (off_t)(i * blocks.size);
-    pass[2].bytes = (size_t)sysconf(_SC_PAGESIZE);
     for (int i = 0; i < PASSES; i++) {
         run_pass(&pass[i], &blocks);
         timelines[i] = pass[i].timeline;
     }
 
-    printf("%u block%s of %zu KiB, %ld pages, to scratch files in %s\n\n",
-           blocks.count, blocks.count == 1 ? "" : "s", blocks.size >> 10,
-           blocks_pages(&blocks), scratch_folder());
+    long pages = blocks_pages(&blocks);
+    printf("%u block%s of %zu KiB, %ld page%s, to scratch files in %s\n\n",
+           blocks.count, blocks.count == 1 ? "" : "s", blocks.size >> 10, pages,
+           pages == 1 ? "" : "s", scratch_folder());
     timeline_draw_main(timelines);
     puts("               sleeps in          pages to write after\n"
          "          the writes  the sync        the writes   the sync");

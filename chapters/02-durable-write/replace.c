@@ -5,8 +5,8 @@
  * leaves out one step after the other, and looks each time what would be there
  * after a crash. For that it copies the disk and mounts the copy.
  *
- * Watch for: "empty" and "none" under "after a crash", beside "new" under "now".
- * Everybody sees the right file, and the disk has another one.
+ * Watch for: the rows with an arrow. Everybody sees the old file or the new one, and a
+ * crash would leave neither.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/02-durable-write/replace.c \
@@ -23,6 +23,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -42,19 +43,23 @@ static const struct program program = {
             OPTION_END},
 };
 
-/* Where the file is, and the new one as long as it has another name. */
+/* The folder with the file, and the file that we write to. */
 struct place {
     int folder;
-    int new_file;
+    int file;
+    bool half_done; /* ".file.new" is there, and we have made it. */
 };
 
-/* Something has failed. What is half done has to go, and the old file stays. */
+/* Something has failed. What is half done has to go, and only that: another process may
+   be at the same, and the ".file.new" that is there may be its own. Before the rename
+   the old file stays. After it, nobody knows which of the two a crash would find. */
 __attribute__((noreturn)) static void give_up(const struct place *place,
                                               const char *what)
 {
     int error = errno;
 
-    unlinkat(place->folder, ".file.new", 0);
+    if (place->half_done)
+        unlinkat(place->folder, ".file.new", 0);
     errno = error;
     err(1, "%s", what);
 }
@@ -73,26 +78,30 @@ static void fill(const struct place *place, int fd, char letter)
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0)
+        if (n == 0)
+            errno = ENOSPC;
+        if (n <= 0)
             give_up(place, "writing a file");
         done += (size_t)n;
     }
 }
 
 /* A crash shall find the old file or the new one. So the old one has to be on the
-   disk before anything is changed: its bytes and its name. A file that was written
-   long ago is there. Of one that was written just now nobody knows. */
+   disk before anything is changed: its bytes and its name. If it was written long ago,
+   it is there, and this step finds nothing to do. fsync(2) needs no right to write. */
 static void sync_old_file(struct place *place)
 {
-    int fd = openat(place->folder, "file", O_RDWR | O_CLOEXEC);
+    int fd = openat(place->folder, "file", O_RDONLY | O_CLOEXEC);
 
     if (fd < 0 || fsync(fd) || close(fd) || fsync(place->folder))
         give_up(place, "syncing the old file");
 }
 
 /* The new content gets a name of its own. It is in the same folder, since a rename
-   can't leave the file system. Nobody else may open it yet: 0600. Then it takes the
-   old file's mode over. (Its owner, ACLs and attributes would need the same care.) */
+   can't leave the file system. O_EXCL: if there is one already, it is not ours. Nobody
+   else may open it yet: 0600. Then it takes the old file's mode over, but no set-user-ID
+   bit, since the owner may be another now. Owner, ACLs and attributes would need the
+   same care. */
 static void write_new_file(struct place *place)
 {
     struct stat old;
@@ -101,17 +110,18 @@ static void write_new_file(struct place *place)
 
     if (fd < 0)
         give_up(place, "creating the new file");
-    place->new_file = fd;
+    place->file = fd;
+    place->half_done = true;
     fill(place, fd, FOUND_NEW);
     if (fstatat(place->folder, "file", &old, 0) ||
-        fchmod(fd, old.st_mode & 07777))
+        fchmod(fd, old.st_mode & 0777))
         give_up(place, "giving the new file the old one's mode");
 }
 
 /* The bytes first, and only then the name that leads to them. */
 static void sync_new_file(struct place *place)
 {
-    if (fsync(place->new_file))
+    if (fsync(place->file))
         give_up(place, "syncing the new file");
 }
 
@@ -122,6 +132,7 @@ static void rename_it(struct place *place)
 {
     if (renameat(place->folder, ".file.new", place->folder, "file"))
         give_up(place, "renaming the new file");
+    place->half_done = false;
 }
 
 /* A name is data too. It belongs to the folder, and not to the file. */
@@ -134,15 +145,21 @@ static void sync_folder(struct place *place)
 /* How not to: these bytes are gone before the first new one is written. */
 static void truncate_it(struct place *place)
 {
-    place->new_file =
-        openat(place->folder, "file", O_RDWR | O_TRUNC | O_CLOEXEC);
-    if (place->new_file < 0)
+    place->file = openat(place->folder, "file", O_RDWR | O_TRUNC | O_CLOEXEC);
+    if (place->file < 0)
         give_up(place, "opening the file");
 }
 
 static void overwrite_it(struct place *place)
 {
-    fill(place, place->new_file, FOUND_NEW);
+    fill(place, place->file, FOUND_NEW);
+}
+
+static void close_it(struct place *place)
+{
+    if (close(place->file))
+        give_up(place, "closing the file");
+    place->file = -1;
 }
 
 /* --- The pattern, and the ways that are wrong ------------------------------ */
@@ -157,48 +174,51 @@ static const struct step {
   sync_new = {"sync the new file", sync_new_file},
   renamed = {"rename", rename_it}, folder = {"sync the folder", sync_folder},
   truncated = {"open with O_TRUNC", truncate_it},
-  overwrite = {"write", overwrite_it};
+  overwrite = {"write", overwrite_it}, closed = {"close", close_it};
 
 static const struct way {
     const char *title;
     const struct step *steps[MOST]; /* NULL after the last. */
-    const char *recorded; /* For each step, what a run as root has found after a
-                             crash, at once and later: letters of crash.h. */
-    const char *option;   /* For mounting; or NULL. */
+    const char *option;             /* For mounting; or NULL. */
 } ways[] = {
-    {"All steps",
-     {&sync_old, &write_new, &sync_new, &renamed, &folder},
-     .recorded = "oo oo oo on nn"},
+    {"All steps", {&sync_old, &write_new, &sync_new, &renamed, &folder}, NULL},
     {"The old file not synced",
      {&write_new, &sync_new, &renamed, &folder},
-     .recorded = "-e ee en nn"},
+     NULL},
+    {"The new file not synced, and noauto_da_alloc",
+     {&sync_old, &write_new, &renamed, &folder},
+     "noauto_da_alloc"},
     {"The new file not synced",
      {&sync_old, &write_new, &renamed, &folder},
-     .recorded = "oo oo on nn"},
-    {"The same, mounted with noauto_da_alloc",
-     {&sync_old, &write_new, &renamed, &folder},
-     .recorded = "oo oo oe ee",
-     .option = "noauto_da_alloc"},
+     NULL},
     {"The folder not synced",
      {&sync_old, &write_new, &sync_new, &renamed},
-     .recorded = "oo oo oo on"},
+     NULL},
     {"Overwritten in place",
-     {&sync_old, &truncated, &overwrite, &sync_new},
-     .recorded = "oo oe oe nn"},
+     {&sync_old, &truncated, &overwrite, &closed},
+     NULL},
+};
+
+/* What a run as root has found, for those who may not mount: for each step, after a
+   crash at once and later. The letters are those of crash.h. */
+static const char *const recorded[] = {
+    "oo oo oo on nn", "-e ee en nn", "oo oo oe ee",
+    "oo oo on nn",    "oo oo oo on", "oo oe oe on",
 };
 
 /* --- Around it ------------------------------------------------------------- */
 
 /* What the name leads to after a step: now, and after a crash. */
 struct seen {
-    char now, crashed, crashed_later;
+    char now, at_once, later;
 };
 
 /* The crashes that come later need a run of their own: to let time go by changes what
    is on the disk. */
 static void go(const struct way *way, bool later, struct seen *seen)
 {
-    struct place place = {.folder = crash_folder(way->option, keep)};
+    struct place place = {.folder = crash_folder(way->option, keep),
+                          .file = -1};
     int old = openat(place.folder, "file",
                      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
@@ -211,25 +231,38 @@ static void go(const struct way *way, bool later, struct seen *seen)
         way->steps[i]->take(&place);
         seen[i].now = crash_look(place.folder);
         if (later)
-            seen[i].crashed_later = crash_later(place.folder);
+            seen[i].later = crash_later(place.folder);
         else
-            seen[i].crashed = crash_now(place.folder);
+            seen[i].at_once = crash_now(place.folder);
     }
-    if (close(place.new_file))
+    if (place.file >= 0 && close(place.file))
         err(1, "closing the new file");
     crash_folder_close(place.folder);
 }
 
+static void use_recorded(struct seen *seen, const char *letters)
+{
+    for (int i = 0; letters[0]; i++, letters += letters[2] ? 3 : 2) {
+        seen[i].at_once = letters[0];
+        seen[i].later = letters[1];
+    }
+}
+
+static bool is_whole(char found)
+{
+    return found == FOUND_OLD || found == FOUND_NEW;
+}
+
 static void show(const struct way *way, const struct seen *seen)
 {
-    const char *recorded = way->recorded;
-
     printf("\n%s\n", way->title);
-    for (int i = 0; i < MOST && way->steps[i]; i++, seen++, recorded += 3)
-        printf("  %-18s  %-8s  %-8s  %s\n", way->steps[i]->name,
-               crash_word(seen->now),
-               crash_word(seen->crashed ? seen->crashed : recorded[0]),
-               crash_word(seen->crashed ? seen->crashed_later : recorded[1]));
+    for (int i = 0; i < MOST && way->steps[i]; i++, seen++) {
+        bool lost = !is_whole(seen->at_once) || !is_whole(seen->later);
+
+        printf("  %-18s  %-8s  %-8s  ", way->steps[i]->name,
+               crash_word(seen->now), crash_word(seen->at_once));
+        printf(lost ? "%-5s   <- neither\n" : "%s\n", crash_word(seen->later));
+    }
 }
 
 int main(int argc, char **argv)
@@ -242,12 +275,14 @@ int main(int argc, char **argv)
         go(&ways[0], false, seen);
         return 0;
     }
-    crash_begin();
+    bool found = crash_begin();
     printf("\n%-20s  %-8s  %s\n%-20s  %-8s  %-8s  %s\n", "", "",
            "after a crash", "", "now", "at once", "later");
     for (unsigned i = 0; i < shown; i++) {
         go(&ways[i], false, seen);
         go(&ways[i], true, seen);
+        if (!found)
+            use_recorded(seen, recorded[i]);
         show(&ways[i], seen);
     }
     crash_end();

@@ -103,16 +103,16 @@ new_bytes() { perl -0777 -ne 'print /^n*$/ ? length : -1' "$1"; }
 
 # So it was in 120 of 120 runs, half of them beside two busy loops. If each write is
 # synced, it is so in none.
-@test "the thread sleeps in fsync and not in the writes; with O_DSYNC in each write" {
+@test "the thread sleeps in fsync and not in the writes; with O_DSYNC in the writes" {
     need_disk
     for _ in {1..10}; do
         durable_write
         read -r writes sync _ <<<"$(row fsync)"
         read -r each none _ <<<"$(row O_DSYNC)"
         assert_equal "$none" -
-        # Blocks are safe all at once, or one after the other.
-        assert_equal "$(grep '^fsync  .*[░▒█]' <<<"$output" | grep -o ◆)" ◆
-        assert [ "$(grep '^O_DSYNC  .*[█▒]' <<<"$output" | grep -o ◆ | wc -l)" -gt 1 ]
+        # Blocks are safe all at once, and that is the end; or one after the other.
+        assert_line --regexp '^fsync +[▒░█ ]+◆ *$'
+        assert_line --regexp '^O_DSYNC +[▒█]+ ?◆.*[▒█ ]◆ *$'
         ((writes > 0 || sync < 1 || each < 8)) || return 0
     done
     fail "expected : no sleep in the writes, then 8 or more
@@ -156,12 +156,14 @@ open O_DSYNC
 $blocks
 open
 $blocks
+${blocks//65536 at/$PAGE at}
 fsync
 drop
 ${blocks//65536 at/$PAGE at}
 fsync
 open
 $blocks
+${blocks//65536 at/100 at}
 fsync
 drop
 ${blocks//65536 at/100 at}
@@ -181,18 +183,44 @@ fsync"
         -e inject=pwrite64:error=EINTR:when=1+3 "$BIN/02-durable-write" "$FILE"
     assert_equal "$stderr" ''
     assert_equal "$(fact checksum)" "$(checksum_of_01)"
+    # The first write to the old file, and the first to the new one.
+    rm -r "${TMPDIR:?}"/*
+    run --separate-stderr strace -o /dev/null -e signal=none \
+        -e inject=write:error=EINTR:when=1..3+2 "$BIN/02-replace" --keep
+    assert_equal "$stderr" ''
+    assert_equal "$(new_bytes "$TMPDIR"/*/file)" 65536
+}
+
+# No byte and no error would go on for ever.
+@test "a write of nothing is an error" {
+    need_strace
+    run -1 --separate-stderr in_time strace -o /dev/null -e signal=none \
+        -e inject=pwrite64:retval=0 "$BIN/02-durable-write" "$FILE"
+    assert_equal "$stderr" '02-durable-write: writing the scratch file at byte 0: No space left on device'
+    run -1 --separate-stderr in_time strace -o /dev/null -e signal=none \
+        -e inject=write:retval=0:when=1 "$BIN/02-replace" --keep
+    assert_equal "$stderr" '02-replace: writing a file: No space left on device'
 }
 
 @test "a file that holds other bytes than were written is noticed" {
     preload 'ssize_t pwrite(int fd, const void *data, size_t bytes, off_t offset)
 {
-    (void)offset;
+    static const char zeros[1 << 20];
+    (void)data;
     ssize_t (*real)(int, const void *, size_t, off_t) =
         dlsym(RTLD_NEXT, "pwrite64");
-    return real(fd, data, bytes, 0);
+    return real(fd, zeros, bytes, offset);
 }'
     run -1 --separate-stderr "${stand_in[@]}" "$BIN/02-durable-write" "$FILE"
-    assert_equal "$stderr" '02-durable-write: reading the scratch file at byte 65536: the file ends sooner than its size said'
+    assert_equal "$stderr" '02-durable-write: fsync: the scratch file holds other bytes than were written'
+}
+
+# What the cold passes find in the file is not what they write.
+@test "a pass that writes nothing into a cold file is noticed" {
+    need_strace
+    run -1 --separate-stderr strace -o /dev/null -e signal=none \
+        -e inject=pwrite64:retval=100:when=57+ "$BIN/02-durable-write" "$FILE"
+    assert_equal "$stderr" '02-durable-write: cold part: the scratch file holds other bytes than were written'
 }
 
 # --- Counting dirty pages -----------------------------------------------------------
@@ -222,6 +250,16 @@ fsync"
     assert_equal "$stderr" ''
     read -r _ _ _ synced <<<"$(row fsync)"
     assert_equal "$synced" unknown
+}
+
+@test "on tmpfs nothing is ever to be written, and nothing is cold" {
+    [[ $(stat -f -c %T /dev/shm) == tmpfs ]] || skip '/dev/shm is no tmpfs'
+    # ENOSYS is 38. Without this call all pages of a tmpfs are dirty: smaps.
+    perl -e 'exit(syscall(451, -1, 0, 0, 0) == -1 && $! == 38)' ||
+        skip 'this kernel has no cachestat(2)'
+    TMPDIR=/dev/shm durable_write
+    assert_equal "$(row fsync)" '0 0 0 0'
+    assert_equal "$(row 'warm part')" '0 0 0 0'
 }
 
 @test "on overlayfs the pages are counted, though cachestat(2) sees none" {
@@ -267,10 +305,11 @@ fsync"
         "$BIN/02-durable-write" -n 256 "$FILE" | sed "s/^fsync/held/"'
     [[ $status != 77 ]] || skip "no disk with a limit: $(one_line "$stderr")"
     assert_equal "$stderr" ''
-    read -r free _ <<<"$(row free)"
-    read -r held _ <<<"$(row held)"
-    assert_equal "$free" 0
+    read -r free _ left _ <<<"$(row free)"
+    read -r held _ limited _ <<<"$(row held)"
+    assert_equal "$free $left" "0 $(((4 << 20) / PAGE))"
     assert [ "$held" -gt 0 ]
+    assert [ "$limited" -le $((262144 / PAGE)) ]
 }
 
 @test "a sync that fails is told, and not tried again" {
@@ -320,22 +359,22 @@ All steps
   sync the folder     new       new       new
 
 The old file not synced
-  write the new file  old       none      empty
-  sync the new file   old       empty     empty
-  rename              new       empty     new
+  write the new file  old       none      empty   <- neither
+  sync the new file   old       empty     empty   <- neither
+  rename              new       empty     new     <- neither
   sync the folder     new       new       new
+
+The new file not synced, and noauto_da_alloc
+  sync the old file   old       old       old
+  write the new file  old       old       old
+  rename              new       old       empty   <- neither
+  sync the folder     new       empty     empty   <- neither
 
 The new file not synced
   sync the old file   old       old       old
   write the new file  old       old       old
   rename              new       old       new
   sync the folder     new       new       new
-
-The same, mounted with noauto_da_alloc
-  sync the old file   old       old       old
-  write the new file  old       old       old
-  rename              new       old       empty
-  sync the folder     new       empty     empty
 
 The folder not synced
   sync the old file   old       old       old
@@ -345,9 +384,9 @@ The folder not synced
 
 Overwritten in place
   sync the old file   old       old       old
-  open with O_TRUNC   empty     old       empty
-  write               new       old       empty
-  sync the new file   new       new       new'
+  open with O_TRUNC   empty     old       empty   <- neither
+  write               new       old       empty   <- neither
+  close               new       old       new'
 
 # replace: run 02-replace. Its first line goes to $how, the others to $output.
 replace() {
@@ -375,7 +414,8 @@ replace() {
     assert_equal "$(ls -A "$TMPDIR")" ''
 }
 
-# Only a new file that is not synced depends on the option.
+# Two ways depend on the option: a new file that is not synced, and one that is closed
+# after O_TRUNC.
 # bats test_tags=deep,source
 @test "with noauto_da_alloc all other ways leave the same" {
     need_mounts
@@ -390,7 +430,8 @@ replace() {
     assert_equal "$how" 'after a crash: found on copies of the disk, an ext4'
     unsynced=$(sed -n '/noauto/,/^$/{ //d; p; }' <<<"$AFTER_A_CRASH")
     assert_equal "$output" "$(unsynced=$unsynced perl -0777 -pe \
-        's/(?<=The new file not synced\n).*?(?=\n\n)/$ENV{unsynced}/s' \
+        's/(?<=The new file not synced\n).*?(?=\n\n)/$ENV{unsynced}/s;
+        s/(?<=  close               new       old       )new/empty   <- neither/' \
         <<<"$AFTER_A_CRASH")"
 }
 
@@ -403,7 +444,8 @@ replace() {
     assert_success
     run -0 perl -ne '
         s/^\d+ +//;
-        $on ||= /^openat.*"file", O_RDWR\|O_CLOEXEC/ or next;
+        $on ||= /^openat.*"file", O_RDONLY\|O_CLOEXEC/ or next;
+        /^openat\(.*?"([^"]*)"(, O_RDWR.*)\)/ ? print("open $1$2\n") :
         /^openat\(.*?"([^"]*)"/ && print("open $1\n");
         /^(fsync|fchmod|write)\(\d+<.*?(\/file|\/\.file\.new|\.\w{6})>/
             && print("$1 ", $2 =~ m{^/(.*)} ? $1 : "folder", "\n");
@@ -413,7 +455,7 @@ replace() {
 fsync file
 fsync folder
 open file
-open .file.new
+open .file.new, O_RDWR|O_CREAT|O_EXCL|O_CLOEXEC, 0600
 write .file.new
 fchmod .file.new
 open file
@@ -426,11 +468,11 @@ open file'
 }
 
 @test "--keep leaves the new file, alone and with the mode of the old one" {
-    umask 022
+    umask 027
     run -0 "$BIN/02-replace" --keep
     assert_output "kept: $(echo "$TMPDIR"/*)"
     assert_equal "$(new_bytes "$TMPDIR"/*/file)" 65536
-    assert_equal "$(stat -c %a "$TMPDIR"/*/file)" 644
+    assert_equal "$(stat -c %a "$TMPDIR"/*/file)" 640
     assert_equal "$(find "$TMPDIR" -type f | wc -l)" 1
 }
 
@@ -456,9 +498,10 @@ replacing() {
         # strace logs calls that it has no name for, but can not break them.
         my ($call, $about) = /^\d+ +(?!syscall_)(\w+)\((.*)/ or next;
         $seen{$call}++;
-        $on ||= $call eq "openat" && $about =~ /"file", O_RDWR\|O_CLOEXEC/;
-        $look = $about =~ /O_RDONLY/ if $call eq "openat";
-        next if !$on || $about =~ /^1</ || $look && $call =~ /openat|close/;
+        my $first = !$on && $call eq "openat" && $about =~ /"file", O_RDONLY\|O_CLOEXEC/;
+        $on ||= $first;
+        next if !$on || $about =~ /^1</;
+        next if !$first && $call eq "openat" && $about =~ /O_RDONLY/;
         print "$call $seen{$call}\n";' "$STRACE_LOG"
 }
 
@@ -500,6 +543,17 @@ replacing() {
         assert_equal "$there" old
         assert_equal "${left[*]##*/}" ''
     done
+}
+
+@test "a .file.new that somebody else has made is left alone" {
+    need_strace
+    strace_calls openat,unlinkat,unlink "$BIN/02-replace" --keep
+    nth=$(grep openat "$STRACE_LOG" | grep -n '"\.file\.new"' | cut -d: -f1)
+    strace_calls openat,unlinkat,unlink -e inject=openat:error=EEXIST:when="$nth" \
+        "$BIN/02-replace" --keep
+    assert_equal "$status" 1
+    assert_equal "$stderr" '02-replace: creating the new file: File exists'
+    assert_equal "$(grep -c 'unlink.*file.new' "$STRACE_LOG")" 0
 }
 
 # --- Nothing is left ---------------------------------------------------------------------

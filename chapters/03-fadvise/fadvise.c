@@ -3,9 +3,9 @@
  *
  * The program has two things to do: read eight blocks with pread(2), and compute
  * 1000 checksums of its own. It does both three times. "plain": nobody knows of
- * the reads before they are made. "in turn": it tells the kernel of all eight, and
- * reads them at once. "together": it tells the kernel, computes meanwhile, and
- * reads after that.
+ * the reads before they are made. "in turn": it tells the kernel of all eight,
+ * reads them right after that, and then computes. "together": it tells the kernel,
+ * computes meanwhile, and reads after that.
  *
  * Watch for: how often the thread sleeps. That is 8 in "plain", once or so in "in
  * turn", and 0 in "together". The calls of pread() are the same in all three.
@@ -13,7 +13,7 @@
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/03-fadvise/fadvise.c \
  *           common/?*.c -lz -o 03-fadvise
  *
- * Needs: Linux 2.6.
+ * Needs: Linux 2.6.26, to count the sleeps of one thread.
  * Manual pages: posix_fadvise(2), readahead(2), getrusage(2).
  */
 #include "job.h"
@@ -31,7 +31,7 @@ static const struct program program = {
     .does = "Reads blocks of a file, with and without posix_fadvise(2).",
     .ready = ready_advice,
     .main_lanes = true,
-    .facts = FACT_OWN_WORK | FACT_SLEEPS | FACT_SLEEPS_IN_SUBMIT,
+    .facts = FACT_WORK | FACT_SLEEPS | FACT_SLEEPS_IN_SUBMIT,
     .options =
         (const struct program_option[]){
             OPTION_NUMBER("work", "pieces of own work, 4 KiB summed in each",
@@ -50,7 +50,10 @@ static const struct program program = {
 
    An error means that the call makes no sense: no such descriptor, no such advice,
    a pipe. If the kernel can't do what we wish, or does not want to, that is none.
-   So 0 says that the advice was heard, and not that anybody follows it. */
+   So 0 says that the advice was heard, and not that anybody follows it.
+
+   blocks_open() has said RANDOM of the file. That is no contradiction: it switches off
+   the kernel's own guesses, and this is no guess. */
 static void advise(const struct blocks *blocks, unsigned i)
 {
     const struct block *block = &blocks->block[i];
@@ -82,13 +85,13 @@ static void advise_all(const struct blocks *blocks, struct timeline *timeline)
 
 /* blocks_read() is the loop around pread() of chapter 01.
 
-   pread() looks into the page cache first. If the page is there, it copies. If it is
-   on its way, because of an advice, it sleeps until it has come. If nobody has asked
-   for it, pread() asks the disk itself, and sleeps. So an advice that came too late
-   does no harm, and one that the kernel did not follow does none, either.
+   It has to come in any case: advice brings the bytes into the page cache, and not into
+   our memory. If a page is not there, pread() sleeps until it is. So advice that came
+   too late does no harm, and advice that the kernel did not follow does none, either.
 
-   Without advice it is this call that hands the request over: CALL_SUBMIT. With
-   advice it only waits for the result: CALL_WAIT. */
+   What is this call to the job? Without advice it hands the request over: CALL_SUBMIT,
+   and the block is in flight from here. With advice it waits for the result:
+   CALL_WAIT. */
 static void read_each(const struct blocks *blocks, struct timeline *timeline,
                       enum call call)
 {
@@ -155,6 +158,7 @@ int main(int argc, char **argv)
 {
     struct job *job = job_open(argc, argv, &program);
 
+    /* job_pass() drops the blocks from the page cache before each pass. */
     job_pass(job, "plain", plain, NULL);
     job_pass(job, "in turn", in_turn, NULL);
     job_pass(job, "together", together, NULL);

@@ -39,14 +39,16 @@ static const struct program program = {
     .takes_file = true,
 };
 
-/* A file, and how much of it we look at: of a huge one the first 64 MiB. */
+/* A file, and how much of it we look at. */
 struct file {
     const char *path;
     int fd;
     off_t size;
 };
 
-enum { MOST = 64 << 20, SCRATCH = 1 << 20 };
+/* So much is looked at, of a huge file. The scratch file is so long, and is written in
+   pieces of this length. Here the kernel makes one folio of each piece. */
+enum { MOST = 64 << 20, SCRATCH = 1 << 20, PIECE = 64 << 10 };
 
 /* mmap(2) the file and ask mincore(2), which says of each page whether it is there.
    A page that is still on its way is not.
@@ -61,9 +63,9 @@ static long count(const struct file *file)
 static void print_pages(int width, long pages)
 {
     if (pages == PAGES_UNKNOWN)
-        printf("%*s\n", width, "unknown");
+        printf("%*s", width, "unknown");
     else
-        printf("%*ld\n", width, pages);
+        printf("%*ld", width, pages);
 }
 
 /* The result is the error itself, and errno stays as it was. A length of 0 means: up
@@ -82,7 +84,7 @@ static void advise(const struct file *file, off_t offset, off_t length,
 
 enum { NONE = -1 }; /* No advice at all. */
 
-/* An advice for the whole file, and then some pages to read, one after the other. */
+/* Advice for the whole file, and then some pages to read, one after the other. */
 static const struct trial {
     const char *name;
     int advice;
@@ -158,14 +160,14 @@ static void try(const struct trial *trial, struct file file)
     for (unsigned i = 0; i < pages; i++)
         read_page(&file, at + i * page);
 
-    char reads[40];
-    snprintf(reads, sizeof(reads), "%u page%s%s", pages, pages == 1 ? "" : "s",
-             pages == 0      ? ""
-             : trial->middle ? ", in the middle"
-                             : ", from the start");
-    printf("%-14s%-30s", trial->name, reads);
+    printf("%-13s%4u page%s%-17s", trial->name, pages, pages == 1 ? " " : "s",
+           pages == 0      ? ""
+           : trial->middle ? " in the middle"
+                           : " from the start");
+    print_pages(11, before);
     long after = count_in_the_end(&file);
-    print_pages(18, after == PAGES_UNKNOWN ? after : after - before);
+    print_pages(12, after == PAGES_UNKNOWN ? after : after - before);
+    putchar('\n');
     if (close(file.fd))
         err(1, "closing %s", file.path);
 }
@@ -173,14 +175,13 @@ static void try(const struct trial *trial, struct file file)
 /* --- What is no error ------------------------------------------------------ */
 
 /* A wish that can't be fulfilled is no error. A call that makes no sense is. */
-static void try_impossible(const struct file *file)
+static void try_impossible(int fd, off_t size)
 {
     int ends[2];
 
     if (pipe2(ends, O_CLOEXEC))
         err(1, "opening a pipe");
-    int end =
-        posix_fadvise(file->fd, file->size + MOST, MOST, POSIX_FADV_WILLNEED);
+    int end = posix_fadvise(fd, size + MOST, MOST, POSIX_FADV_WILLNEED);
     int on_a_pipe = posix_fadvise(ends[0], 0, 0, POSIX_FADV_WILLNEED);
     printf("\nWILLNEED after the end of the file: %s\n",
            end ? strerror(end) : "no error");
@@ -195,23 +196,27 @@ static void try_impossible(const struct file *file)
 /* Now all its pages are dirty: they differ from what is on the disk. */
 static void write_all(const struct file *file)
 {
-    static const char zeros[64 << 10];
+    static const char zeros[PIECE];
 
     for (off_t done = 0; done < file->size;) {
         off_t left = file->size - done, most = sizeof(zeros);
         ssize_t n =
             pwrite(file->fd, zeros, (size_t)(left < most ? left : most), done);
-        if (n < 0 && errno != EINTR)
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n == 0)
+            errno = ENOSPC; /* As in chapter 02. */
+        if (n <= 0)
             err(1, "writing %s", file->path);
-        if (n > 0) /* It may be short, as a read may. */
-            done += n;
+        done += n; /* It may be short, as a read may. */
     }
 }
 
 static void print_staying(const char *step, const struct file *file)
 {
     printf("%-44s", step);
-    print_pages(18, count(file));
+    print_pages(17, count(file));
+    putchar('\n');
 }
 
 /* A page that is dirty can't be dropped: what was written would be lost. DONTNEED
@@ -261,22 +266,19 @@ int main(int argc, char **argv)
                         blocks.file_size < MOST ? blocks.file_size : MOST};
     struct file scratch = {"the scratch file", scratch_open(0), SCRATCH};
     advise(&file, 0, 0, POSIX_FADV_DONTNEED);
-    printf("pages looked at: %jd, cached before each line: ",
-           (intmax_t)(file.size + page - 1) / page);
-    long cached = count(&file);
-    print_pages(0, cached);
-    if (cached == PAGES_UNKNOWN)
+    printf("pages looked at: %jd\n", (intmax_t)(file.size + page - 1) / page);
+    if (count(&file) == PAGES_UNKNOWN)
         puts("(unknown: mincore() tells of files that you own or may write, "
              "and can map)");
 
-    printf("\n%-14s%-30s%18s\n", "advice", "then the program reads",
-           "pages that come");
+    printf("\n%49s%12s\n%-13s%-24s%12s%12s\n", "cached", "pages", "advice",
+           "then the program reads", "before", "that come");
     for (unsigned i = 0; i < sizeof(trials) / sizeof(*trials); i++)
         try(&trials[i], file);
-    try_impossible(&file);
+    try_impossible(blocks.fd, blocks.file_size);
 
     int width = printf("\na new file of %ld pages", SCRATCH / page);
-    printf("%*s\n", 63 - width, "pages that stay");
+    printf("%*s\n", 62 - width, "pages that stay");
     drop_dirty(&scratch);
     drop_clean(&scratch);
 

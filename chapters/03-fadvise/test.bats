@@ -37,7 +37,7 @@ pages() {
 
 # row TEXT: the number at the end of the line that begins so.
 row() { sed -nE "s/^$1 .* ([0-9]+)\$/\1/p" <<<"${output?}"; }
-came() { row "$(printf '%-13s' "$1") $2"; }
+came() { row "$1 +$2"; }
 
 # need_readahead: skip where the disk of $FILE has been told never to read ahead.
 need_readahead() {
@@ -81,7 +81,7 @@ inject() {
 
 # Of 230 runs of these two sizes, beside the work of others, 223 had just these numbers.
 # Of 100 runs of a program that gives no advice, or gives it too late, none had.
-@test "cold: a sleep for each block, one or two after advice, none after work" {
+@test "cold: a sleep for each block, at most two after advice, none after work" {
     need_cold
     for n in 8 5; do
         for _ in {1..6}; do
@@ -164,8 +164,14 @@ bars() {
     assert_equal "$(bars 1) $(bars 2) $(bars 3)" "o$calls $calls${calls}o ${calls}o$calls"
 }
 
+@test "the work is the same in each pass, and only together it is done in flight" {
+    fadvise --work 700
+    assert_equal "$(fact work) / $(fact work 2) / $(fact work 3)" "700 pieces, 0 with blocks\
+ in flight / 700 pieces, 0 with blocks in flight / 700 pieces, 700 with blocks in flight"
+}
+
 # getrusage() belongs to the timeline.
-@test "strace: together, the work is the same in each pass, and no system call" {
+@test "strace: together, the work makes no system call" {
     need_strace
     for pieces in 0 3000; do
         strace_calls all "$BIN/03-fadvise" --work $pieces "$FILE"
@@ -235,28 +241,43 @@ bars() {
     small_blocks
     for _ in {1..5}; do
         pages
-        assert_line --index 0 "pages looked at: $(((4 << 20) / PAGE)), cached before each\
- line: 0"
-        if [[ $(came none '1 page, in the middle') == 1 &&
-            $(came RANDOM "$MANY pages, from the start") == "$MANY" ]]; then
+        assert_line --index 0 "pages looked at: $(((4 << 20) / PAGE))"
+        assert_equal "$(sed -nE 's/^(none|SEQ|RAN|WILL).* ([0-9]+) +[0-9]+$/\2/p' \
+            <<<"$output" | sort -u)" 0
+        if [[ $(came none '1 page  in the middle') == 1 &&
+            $(came RANDOM "$MANY pages from the start") == "$MANY" ]]; then
             return 0
         fi
     done
     fail "$output"
 }
 
-@test "from the start the kernel brings in more than is read, and SEQUENTIAL too" {
+# With SEQUENTIAL the steps may grow longer. Where the limit is 8192 KiB, and pages have
+# 4 KiB, that makes a difference within these pages: so it was in 60 of 60 runs.
+@test "from the start the kernel brings in more than is read, with SEQUENTIAL even more" {
     need_cold
     need_readahead
+    size_of_file $((16 << 20))
     for _ in {1..5}; do
         pages
-        if (($(came none '1 page, from the start') > 1 &&
-            $(came none "$MANY pages, from the start") > MANY &&
-            $(came SEQUENTIAL "$MANY pages, from the start") > MANY)); then
-            return 0
-        fi
+        none=$(came none "$MANY pages from the start")
+        sequential=$(came SEQUENTIAL "$MANY pages from the start")
+        (($(came none '1 page  from the start') > 1 && none > MANY)) || continue
+        ((sequential >= none)) || continue
+        ((PAGE != 4096 || $(read_ahead_kb) != 8192 || sequential > none)) || continue
+        return 0
     done
     fail "$output"
+}
+
+# Of a long file the first 64 MiB are looked at. Its end is elsewhere.
+# bats test_tags=deep
+@test "of a long file the advice after the end is after the end" {
+    need_strace
+    size_of_file $((200 << 20))
+    strace_calls fadvise64 "$BIN/03-pages" "$FILE"
+    assert_line --index 0 "pages looked at: $(((64 << 20) / PAGE))"
+    assert_equal "$(count_calls fadvise64 "<$FILE>, $((264 << 20)), ")" 1
 }
 
 # bats test_tags=deep
@@ -266,8 +287,8 @@ bars() {
     size_of_file $((9 * PAGE + 1))
     for _ in {1..5}; do
         pages
-        assert_line --index 0 'pages looked at: 10, cached before each line: 0'
-        [[ $(came RANDOM '10 pages, from the start') != 10 ]] || return 0
+        assert_line --index 0 'pages looked at: 10'
+        [[ $(came RANDOM '10 pages from the start') != 10 ]] || return 0
     done
     fail "$output"
 }
@@ -305,14 +326,16 @@ bars() {
         next unless index($_, "<$file>") >= 0;
         print " $1" if /fadvise64\(.*, 0, 0, POSIX_FADV_(\w+)\) = 0$/;
         $reads++ if /pread64/;
+        $first //= $1 if /pread64\(.*, (\d+)\) = 1$/;
         next unless /close/;
-        print $reads ? " $reads" : "", $sleeps ? ", looks again" : "", "\n";
-        $reads = $sleeps = 0' "$FILE" "$STRACE_LOG"
-    assert_output "open RANDOM DONTNEEDopen DONTNEED 1, looks again
-open DONTNEED 1, looks again
-open DONTNEED $MANY, looks again
-open DONTNEED SEQUENTIAL $MANY, looks again
-open DONTNEED RANDOM $MANY, looks again
+        print $reads ? " $reads from $first" : "", $sleeps ? ", looks again" : "", "\n";
+        $reads = $sleeps = 0;
+        $first = undef' "$FILE" "$STRACE_LOG"
+    assert_output "open RANDOM DONTNEEDopen DONTNEED 1 from 2097152, looks again
+open DONTNEED 1 from 0, looks again
+open DONTNEED $MANY from 0, looks again
+open DONTNEED SEQUENTIAL $MANY from 0, looks again
+open DONTNEED RANDOM $MANY from 0, looks again
 open DONTNEED WILLNEED, looks again"
 }
 
@@ -323,7 +346,7 @@ open DONTNEED WILLNEED, looks again"
     assert_line 'WILLNEED on a pipe: Illegal seek'
     need_strace
     strace_calls fadvise64 "$BIN/03-pages" "$FILE"
-    run -0 grep -nE '<pipe:|<.*>, (7[0-9]{7}|[0-9]{8,}), ' "$STRACE_LOG"
+    run -0 grep -nE "<pipe:|<.*>, $(((4 << 20) + (64 << 20))), " "$STRACE_LOG"
     assert_line --partial 'WILLNEED) = 0'
     assert_line --partial '= -1 ESPIPE'
     # The lines say what the calls said.
@@ -343,8 +366,9 @@ open DONTNEED WILLNEED, looks again"
     rm "$copy"
     assert_equal "$stderr" ''
     all=$(((4 << 20) / PAGE))
-    assert_line --index 0 "pages looked at: $all, cached before each line: $all"
-    assert_equal "$(sed -nE '4,9s/.* //p' <<<"$output" | sort | uniq -c | xargs)" '6 0'
+    assert_line --index 0 "pages looked at: $all"
+    assert_equal "$(sed -nE '5,10s/.* ([0-9]+) +([0-9]+)$/\1 \2/p' <<<"$output" | sort |
+        uniq -c | xargs)" "6 $all 0"
     assert_equal "$(tail -n 5 <<<"$output" | sed 's/.* //' | sort -u)" $(((1 << 20) / PAGE))
 }
 
@@ -354,9 +378,8 @@ open DONTNEED WILLNEED, looks again"
     inject faccessat2:error=EACCES "$BIN/03-pages" "$FILE"
     assert_equal "$stderr" ''
     assert_success
-    assert_line --index 0 --partial 'cached before each line: unknown'
     assert_line --index 1 --partial '(unknown: mincore() tells of files that you own'
-    assert_equal "$(grep -cE '^(none|SEQUENTIAL|RANDOM|WILLNEED) .* unknown$' \
+    assert_equal "$(grep -cE '^(none|SEQUENTIAL|RANDOM|WILLNEED) .* unknown +unknown$' \
         <<<"$output")" 6
     assert_equal "$(row '  DONTNEED for all of it')" 0
 }
@@ -371,7 +394,7 @@ open DONTNEED WILLNEED, looks again"
         stay=$(row 'written, DONTNEED')
         # The advice is not remembered.
         assert_equal "$(row '  after a wait for the disk')" "$stay"
-        ((stay == 0)) || return 0
+        ((stay != (1 << 20) / PAGE)) || return 0
     done
     fail "$output"
 }
@@ -381,7 +404,7 @@ open DONTNEED WILLNEED, looks again"
     pages
     ends=$(row 'written, fsync, DONTNEED but for both ends')
     assert [ "$ends" -ge 2 ]
-    assert [ "$ends" -lt $(((1 << 20) / PAGE)) ]
+    assert [ "$ends" -le $(((1 << 20) / PAGE / 2)) ]
 }
 
 # Nothing but the first DONTNEED can have started the writing here. It need not, says
