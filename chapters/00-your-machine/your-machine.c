@@ -63,11 +63,15 @@ enum {
 /* --- Asking, in a child ---------------------------------------------------- */
 
 /* This is the child. Its stderr is the pipe, so what it prints there is its answer.
+   What it tries may go wrong in any way, and that must harm nobody else:
 
-   What it tries may go wrong in any way. So it must not live on without us (the
-   signal when the parent dies; and if the parent has died before that was set, we
-   have another parent by now), it must not take for ever (the alarm, which
-   execve(2) leaves on), and it must not leave a core file when it is killed. */
+   It must not live on when we are gone. The kernel kills it when its parent dies. If
+   the parent died before the kernel was asked to, there is another parent by now.
+
+   It must not take for ever. An alarm that nobody handles kills, and execve(2) leaves
+   it on.
+
+   It must leave nothing behind. Who is killed by SIGSYS would write a core file. */
 __attribute__((noreturn)) static void answer(const struct question *question,
                                              int pipe_end, pid_t parent)
 {
@@ -138,10 +142,17 @@ static void judge(struct question *q, int status)
                                         : strsignal(killer);
     if (!q->reason)
         q->reason = "it ended with an error, and gave no reason";
-    if (!explained)
+    if (killer == SIGSYS)
+        q->remedy = CONTAINER_ADVICE + 1;
+    else if (!explained)
         q->remedy = why_filtered() ? FILTER_ADVICE : NULL;
 }
 
+/* The life of a question. We make a pipe, and a child that has its other end. The child
+   tries, and talks into the pipe. It ends, of its own will or not. With it ends the
+   pipe, so we have heard all. Only then we wait for the child, which tells how it ended.
+
+   If no child can be made, that is a no, too. Then the reason is ours. */
 static void ask_once(struct question *q)
 {
     int ends[2], status = EXIT_CANNOT_SHOW << 8;
@@ -149,7 +160,7 @@ static void ask_once(struct question *q)
 
     args_flush(); /* Else the child has a copy of what is not printed yet. */
     if (pipe2(ends, O_CLOEXEC))
-        err(1, "making a pipe");
+        err(1, "making a pipe to ask %s", q->name);
     pid_t child = fork();
     if (child == 0)
         answer(q, ends[1], parent);
