@@ -19,7 +19,7 @@ struct question {
        returns. Or the answer is no. Then it ends the process: with exit status 77, a
        line with the reason and a line with what helps, or as it likes. */
     void (*find_out)(const struct question *question);
-    const char *path; /* Of the file or the folder that it is about. */
+    const char *path; /* Of the file or the folder that it is about, or NULL. */
 
     /* The answer. */
     bool yes;

@@ -23,13 +23,15 @@
 
 #define OTHER_FILE "\nName a file of yours that is on a disk: ./tour 00 FILE"
 
-/* main() has looked whether another file is there. So if none is, it is the sample's.
-   The descriptor is closed when the child that asks has ended. */
+/* No path: there is no sample file. The descriptor is closed when the child that asks
+   has ended. */
 static int open_file(const char *path)
 {
     off_t size;
 
-    return blocks_open_file(path, true, &size);
+    if (!path)
+        errx(1, "%s", args_no_sample);
+    return blocks_open_file(path, false, &size);
 }
 
 static const char *last_part(const char *path)
@@ -77,9 +79,10 @@ void find_cold(const struct question *q)
    is not there, and look whether it is there now. */
 void find_direct(const struct question *q)
 {
+    int fd = open_file(q->path);
     const char *name = last_part(q->path);
 
-    close(open_file(q->path));
+    close(fd);
     switch (disk_direct(q->path)) {
     case DIRECT_WORKS:
         found("yes");

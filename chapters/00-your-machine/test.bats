@@ -442,11 +442,11 @@ END
     need_strace
     pretend
     run -0 --separate-stderr strace -f -o /dev/null -P "$BUILD/sample.data" \
-        -e inject='?open,?openat:error=ENOENT' "$THERE/00-your-machine"
+        -e inject='?access,?faccessat,?faccessat2:error=ENOENT' "$THERE/00-your-machine"
     joined
     assert_line 'Reads of sample.data: cold no, direct no.'
     assert_line 'missing: cold reads, direct reads'
-    assert_regex "$(because 'cold reads')" ': no sample file yet; .* makes it$'
+    assert_regex "$(because 'cold reads')" '^no sample file yet; .* makes it$'
 }
 
 # --- What --all says, others say too --------------------------------------------------------

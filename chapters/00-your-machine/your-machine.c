@@ -167,7 +167,8 @@ static void ask_once(struct question *q)
     if (child < 0)
         snprintf(q->text, TEXT, "making a process: %s%s", strerror(errno),
                  why_no_thread(errno));
-    close(ends[1]); /* The pipe ends when nobody can write to it any more. */
+    if (close(ends[1])) /* Else it would never end: we could write to it. */
+        err(1, "closing our end of the pipe to %s", q->name);
     if (child > 0)
         listen_to(ends[0], q->text);
     close(ends[0]);
@@ -245,17 +246,20 @@ int main(int argc, char **argv)
 {
     static struct question questions[MOST];
     struct args args = args_parse(argc, argv, &program);
+    const char *file = args.file;
     off_t size;
 
     /* That there is no sample file yet is one more thing to say. Any other file was
        asked for, and has to be there. */
-    if (!args.sample)
-        close(blocks_open_file(args.file, false, &size));
-    unsigned programs = list_questions(questions, args.file);
+    if (!args.sample || access(args.file, F_OK) == 0)
+        close(blocks_open_file(args.file, args.sample, &size));
+    else
+        file = NULL;
+    unsigned programs = list_questions(questions, file);
     for (unsigned i = 0; i < programs + OF_FILE; i++)
         ask(&questions[i]);
     verdict(questions, programs, args.file, all);
     if (all)
-        report(args.file);
+        report(file);
     return 0;
 }
