@@ -71,6 +71,8 @@ static unsigned tell(bool print, struct question *first,
     }
     if (!list || fclose(list))
         err(1, "listing what is missing");
+    /* Name and value in each line, so that whoever sends this to somebody else can be
+       asked for one of them. */
     if (print)
         putchar('\n');
     lines += say(print, "missing", names);
@@ -96,6 +98,7 @@ void verdict(struct question *q, unsigned programs, const char *file, bool all)
     unsigned ready = 0, used = 0, left_out = 0;
     const char *slash = strrchr(file, '/');
 
+    /* The two questions of the file come last, and count as no programs. */
     for (unsigned i = 0; i < programs; i++)
         ready += q[i].yes;
     if (programs == 0)
