@@ -229,11 +229,14 @@ static unsigned list_questions(struct question questions[MOST],
     int n = scandir(self, &found, is_entry, alphasort);
     if (n < 0)
         err(1, "listing %s", self);
-    for (int i = 0; i < n && count < MOST - OF_FILE; i++)
-        if (strcmp(found[i]->d_name, slash + 1) != 0)
+    for (int i = 0; i < n && count < MOST - OF_FILE; i++) {
+        if (strcmp(found[i]->d_name, slash + 1) == 0)
+            free(found[i]);
+        else
             questions[count++] = (struct question){.name = found[i]->d_name,
                                                    .find_out = find_program,
                                                    .path = self};
+    }
     questions[count] = (struct question){
         .name = "cold reads", .find_out = find_cold, .path = file};
     questions[count + 1] = (struct question){
