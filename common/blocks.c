@@ -17,34 +17,35 @@ static size_t page_size(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-static void open_regular_file(struct blocks *blocks, bool sample)
+int blocks_open_file(const char *path, bool sample, off_t *size)
 {
     struct stat file;
 
     /* O_NONBLOCK means nothing to a regular file, but without it open() of a
        FIFO would wait here for somebody to write to it. */
-    blocks->fd = open(blocks->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (blocks->fd < 0 && errno == ENOENT && sample)
-        errx(1, "opening %s: %s", blocks->path, args_no_sample);
-    if (blocks->fd < 0)
-        err(1, "opening %s", blocks->path);
-    if (fstat(blocks->fd, &file))
-        err(1, "asking for the size of %s", blocks->path);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == ENOENT && sample)
+        errx(1, "opening %s: %s", path, args_no_sample);
+    if (fd < 0)
+        err(1, "opening %s", path);
+    if (fstat(fd, &file))
+        err(1, "asking for the size of %s", path);
     if (S_ISDIR(file.st_mode))
-        errx(1, "reading %s: %s", blocks->path, strerror(EISDIR));
+        errx(1, "reading %s: %s", path, strerror(EISDIR));
     if (!S_ISREG(file.st_mode))
         errx(1, "reading %s: not a regular file, it has no blocks to pick",
-             blocks->path);
+             path);
     if (file.st_size == 0)
         errx(1,
              "reading %s: its size is 0: empty, or made up as it is read, "
              "as files in /proc are",
-             blocks->path);
+             path);
     /* Off again: some kernels make an io_uring read of a cold page fail with
        EAGAIN where O_NONBLOCK is set. */
-    if (fcntl(blocks->fd, F_SETFL, 0))
-        err(1, "setting the flags of %s", blocks->path);
-    blocks->file_size = file.st_size;
+    if (fcntl(fd, F_SETFL, 0))
+        err(1, "setting the flags of %s", path);
+    *size = file.st_size;
+    return fd;
 }
 
 static void pick_blocks(struct blocks *blocks)
@@ -87,7 +88,7 @@ void blocks_open(struct blocks *blocks, const struct args *args)
 {
     *blocks = (struct blocks){
         .path = args->file, .count = args->count, .size = args->size};
-    open_regular_file(blocks, args->sample);
+    blocks->fd = blocks_open_file(args->file, args->sample, &blocks->file_size);
     if (args->trace)
         refuse_same_file(blocks, args->trace);
 

@@ -51,6 +51,17 @@ struct blocks {
 void blocks_open(struct blocks *blocks, const struct args *args);
 
 /**
+ * Open the file, and no more: what blocks_open() does first. Exits with a message
+ * where there is nothing to read.
+ *
+ * @param      path    A regular file, not empty.
+ * @param      sample  It is the sample file: the message says what makes it.
+ * @param[out] size    Bytes.
+ * @return its descriptor, O_CLOEXEC.
+ */
+int blocks_open_file(const char *path, bool sample, off_t *size);
+
+/**
  * Drop the file's pages from the page cache (POSIX_FADV_DONTNEED), so that
  * the next read has to go to the disk. Some may stay: dirty pages do, and
  * mapped ones, and all of them on tmpfs. blocks_resident() tells.

@@ -24,7 +24,7 @@ static bool left_to_the_run(const struct args *args)
 static int run_nop(unsigned char flags, unsigned *features)
 {
     struct ring ring;
-    unsigned taken = 0;
+    unsigned taken = 0, interrupted = 0;
 
     if (ring_open(&ring, 1))
         refused(URING_SETUP, errno);
@@ -35,7 +35,8 @@ static int run_nop(unsigned char flags, unsigned *features)
     atomic_store_explicit(ring.sq_tail, 1, memory_order_release);
     while (atomic_load_explicit(ring.cq_tail, memory_order_acquire) == 0) {
         int result = ring_enter(&ring, 1 - taken, 1);
-        if (result < 0 && errno != EINTR)
+        /* No signal comes so often. A filter may answer so, and for ever. */
+        if (result < 0 && (errno != EINTR || ++interrupted == 100))
             refused(URING_ENTER, errno);
         taken += result > 0 ? (unsigned)result : 0;
     }

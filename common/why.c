@@ -4,7 +4,6 @@
 
 #include <err.h>
 #include <errno.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,9 +24,7 @@ static long number_in(const char *path, const char *key)
     return value;
 }
 
-/* Is there a seccomp filter that decides which system calls reach the kernel?
-   Mode 2 in proc(5). */
-static bool filtered(void)
+bool why_filtered(void)
 {
     return number_in("/proc/self/status", "Seccomp:") == 2;
 }
@@ -57,9 +54,6 @@ static bool yama(void)
 
 /* --- What to do about it ---------------------------------------------------- */
 
-#define CONTAINER_ADVICE                                                       \
-    "\nDocker, Podman: run the container with "                                \
-    "--security-opt seccomp=unconfined"
 #define POLICY                                                                 \
     "a security policy of this machine refuses it, as SELinux and AppArmor "   \
     "do."                                                                      \
@@ -113,13 +107,13 @@ static const struct refusal {
      "kernel.yama.ptrace_scope is %ld: nobody may trace what is not his child."
      "\nAs root: sysctl kernel.yama.ptrace_scope=0 (after a 3: reboot)",
      "/proc/sys/kernel/yama/ptrace_scope"},
-    {RING, ENOSYS, filtered,
+    {RING, ENOSYS, why_filtered,
      "a seccomp filter hides it, as Podman's does, or this kernel has none: "
      "older than 5.1, or a sandbox." CONTAINER_ADVICE,
      NULL},
-    {ALL & ~MOUNT, ANY_ERROR, filtered,
+    {ALL & ~MOUNT, ANY_ERROR, why_filtered,
      "a seccomp filter refuses it, as containers have." CONTAINER_ADVICE, NULL},
-    {MOUNT, ANY_ERROR, filtered,
+    {MOUNT, ANY_ERROR, why_filtered,
      "a seccomp filter refuses it, as containers have."
      "\nDocker, Podman: run the container with --privileged",
      NULL},

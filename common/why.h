@@ -6,6 +6,7 @@
 #define WHY_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 
 /** Why there may be no more threads or processes, and what to do about it. */
@@ -34,6 +35,15 @@ static inline const char *request_error(int error)
                ? "the kernel could make no thread for it: " NO_MORE_THREADS
                : strerror(error);
 }
+
+/** The way out of a container's filter, behind the cause. */
+#define CONTAINER_ADVICE                                                       \
+    "\nDocker, Podman: run the container with "                                \
+    "--security-opt seccomp=unconfined"
+
+/** Is there a seccomp filter that decides which system calls reach the kernel?
+ *  Mode 2 in proc(5). */
+bool why_filtered(void);
 
 /** What a machine may refuse: a system call, by what a program wants of it. */
 enum interface {

@@ -1,24 +1,39 @@
 #!/usr/bin/env bats
 # shellcheck disable=SC2016,SC2030,SC2031,SC2154 # code for other shells; $stderr is from run
-# 00 · Your machine: what it says is what others say, and when something is
-# taken away it says so, with the reason, and goes on.
+# 00 · Your machine: each program is asked by itself, and whatever becomes of the one
+# that is asked, the verdict says so, with the reason, and goes on.
 
-load ../../common/test/helpers
-
-# It asks every program beside it. A few will do, of each kind.
 setup() {
+    load ../../common/test/helpers
     FILE=$(make_file $((4 * PAGE)))
-    ALL=$BIN BIN=$BATS_TEST_TMPDIR/bin
-    mkdir "$BIN"
-    few=("$ALL"/{00,01,08,12,15,20}-*)
-    ln "${few[@]}" "$BIN" 2>/dev/null || cp "${few[@]}" "$BIN"
-    ME=$BIN/00-your-machine
+    # It asks every program beside it. A few will do, of each kind.
+    SOME=$BATS_TEST_TMPDIR/some
+    mkdir "$SOME"
+    few=("$BIN"/{00,01,08,12}-*)
+    ln "${few[@]}" "$SOME" 2>/dev/null || cp "${few[@]}" "$SOME"
+    ME=$SOME/00-your-machine
 }
 
-# section NAME: cut the output down to the part under this heading.
-section() {
-    output=$(sed -n "/^$1\$/,/^\$/p" <<<"$output")
-    mapfile -t lines <<<"$output"
+# pretend NN-NAME SCRIPT: a program beside a copy of 00, in $THERE. With no $THERE yet,
+# 00 is alone there.
+pretend() {
+    if [[ ! -v THERE ]]; then
+        THERE=$BATS_TEST_TMPDIR/"other place"
+        mkdir "$THERE"
+        cp "$ME" "$THERE"
+    fi
+    [[ ! ${1-} ]] || {
+        printf '#!/bin/sh\n%s\n' "$2" >"$THERE/$1"
+        chmod +x "$THERE/$1"
+    }
+}
+
+# ask [ARGUMENT]...: the copy that is there. It must live, and say nothing on stderr.
+ask() {
+    run --separate-stderr in_time "$THERE/00-your-machine" "$@" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    joined
 }
 
 # joined: undo the line breaks of long values.
@@ -27,85 +42,475 @@ joined() {
     mapfile -t lines <<<"$output"
 }
 
-# with CALL ERROR [ARGUMENTS]: run it with this call failing, also in the
-# chapters that it asks.
-with() {
-    run -0 --separate-stderr strace -f -o "$BATS_TEST_TMPDIR/log" \
-        -e signal=none -e trace="$1" -e inject="$1:error=$2" "$ME" "$FILE" "${@:3}"
+# machine COMMAND...: run 00 among real programs, with that before it.
+machine() {
+    run --separate-stderr in_time "$@" "$ME" "$FILE"
     assert_equal "$stderr" ''
+    assert_success
     joined
 }
 
-# chapters: the programs beside it, in order.
-chapters() { programs | grep -v '^00-'; }
+# with CALL ERROR [ARGUMENT]...: run 00 with this call failing, also in those it asks.
+with() {
+    run --separate-stderr in_time strace -f -o "$BATS_TEST_TMPDIR/log" \
+        -e signal=none -e trace="$1" -e inject="$1:error=$2" "$ME" "$FILE" "${@:3}"
+    assert_equal "$stderr" ''
+    assert_success
+    joined
+}
 
-# without_uring WHY: are just the chapters from 12 to 19 missing, and for this?
-# 20 goes on without its rings. What the others lack, they lack with io_uring.
-without_uring() {
-    section Chapters
-    local why
-    for chapter in $(chapters); do
-        case $chapter in
-            1[2-9]-*)
-                assert_line --regexp "^$chapter: missing: .*$1"
-                ;;
-            *)
-                if why=$("$BIN/$chapter" --check 2>&1); then
-                    assert_line "$chapter: ready"
-                else
-                    assert_line "$chapter: missing: ${why#"$chapter: "}"
-                fi
-                ;;
-        esac
+# missing: all programs and reads that the verdict calls missing, one a line.
+missing() { sed -n 's/^missing: //p' <<<"$output" | sed 's/, /\n/g'; }
+
+# because NAME: the reason that the verdict has for it.
+because() {
+    grep -A 1 -E "^missing: (.*, )?$1(,|\$)" <<<"$output" | sed -n 's/^because: //p'
+}
+
+# helps NAME: what helps, by the verdict.
+helps() {
+    grep -A 2 -E "^missing: (.*, )?$1(,|\$)" <<<"$output" | sed -n 's/^what helps: //p'
+}
+
+need_filter() {
+    "$BUILD/filter" io_setup EPERM true 2>/dev/null || skip 'no seccomp filter here'
+}
+
+# --- What becomes of those that are asked ----------------------------------------------
+
+@test "status 0 is a yes, and whatever else becomes of a program is a no with its reason" {
+    pretend 02-fine 'echo much; [ "$1" = --check ] && [ $# = 1 ]'
+    pretend 03-absent 'printf "%s: no such thing\nGet one\nand a third line\n" \
+        "$(basename "$0")" >&2; exit 77'
+    pretend 04-broken 'echo "04-broken: it broke: badly
+and a second line" >&2; exit 1'
+    pretend 05-killed 'kill -KILL $$'
+    pretend 06-silent 'exit 3'
+    echo 'no program' >"$THERE/07-data"
+    pretend other 'exit 1'
+    pretend 123-no 'exit 1'
+    ask
+    # Under a filter there is more that helps.
+    assert_equal "$(sed '/^what helps: a seccomp/d' <<<"$output")" \
+        "This machine can show 1 of 6 programs.
+$(sed -n 2p <<<"$output")
+
+missing: 03-absent
+because: no such thing
+what helps: Get one
+
+missing: 04-broken
+because: it broke: badly
+
+missing: 05-killed
+because: Killed
+
+missing: 06-silent
+because: it ended with an error, and gave no reason
+
+missing: 07-data
+because: running it: Permission denied
+$(sed -n '/^missing: cold/,/^$/p' <<<"$output")
+Next: ./tour 01. All that can be found out: ./tour 00 --all"
+}
+
+@test "who is killed by a signal does not count as ready" {
+    pretend 02-fine 'exit 0'
+    pretend 03-killed 'kill -SYS $$'
+    ask
+    assert_line 'This machine can show 1 of 2 programs.'
+    assert_equal "$(because 03-killed)" 'a seccomp filter kills it (SIGSYS)'
+}
+
+@test "who says more than a pipe holds is heard, and its first line counts" {
+    pretend 02-talks 'i=0; while [ $i -lt 3000 ]; do
+        echo "02-talks: a line that is longer than a pipe is deep, with others" >&2
+        i=$((i + 1)); done; exit 77'
+    ask
+    assert_equal "$(because 02-talks)" \
+        'a line that is longer than a pipe is deep, with others'
+}
+
+@test "who finds no memory is asked again, since it may come back" {
+    pretend 02-later 'echo x >>"$0.log"; [ $(wc -l <"$0.log") -gt 3 ] && exit 0
+        echo "02-later: a ring: Cannot allocate memory: no memory" >&2; exit 77'
+    pretend 03-never 'echo x >>"$0.log"
+        echo "03-never: a ring: Cannot allocate memory: no memory" >&2; exit 77'
+    pretend 04-no 'echo x >>"$0.log"; echo "04-no: Permission denied" >&2; exit 77'
+    touch "$THERE"/{02-later,03-never,04-no}.log
+    ask
+    assert_line 'This machine can show 1 of 6 programs.'
+    assert_equal "$(because 03-never)" 'a ring: Cannot allocate memory: no memory'
+    assert_equal "$(wc -l <"$THERE/03-never.log")" 6
+    assert_equal "$(wc -l <"$THERE/04-no.log")" 1
+}
+
+# bats test_tags=deep
+@test "who never answers is ended after some seconds, and the others are asked" {
+    pretend 02-hangs 'exec sleep 15'
+    pretend 03-fine 'exit 0'
+    ask
+    assert_line 'This machine can show 1 of 2 programs.'
+    assert_equal "$(because 02-hangs)" 'it does not come to an end'
+}
+
+@test "the same reason and remedy is told once, for all that gave it" {
+    pretend 02-a 'printf "02-a: no ring\nGet one\n" >&2; exit 77'
+    pretend 03-b 'printf "03-b: no ring\nGet another\n" >&2; exit 77'
+    pretend 04-c 'printf "04-c: no ring\nGet one\n" >&2; exit 77'
+    ask
+    assert_equal "$(missing | grep '^0' | xargs)" '02-a 04-c 03-b'
+    assert_line 'missing: 02-a, 04-c'
+    assert_equal "$(grep -c '^because: no ring' <<<"$output")" 2
+    assert_equal "$(helps 03-b)" 'Get another'
+}
+
+# bats test_tags=deep
+@test "alone, it says so" {
+    pretend
+    ask
+    assert_line --index 0 'No other program is built here; ./tour builds them.'
+}
+
+# all_missing: twenty programs, each with a long reason of its own.
+all_missing() {
+    for i in {10..29}; do
+        pretend "$i-with-quite-a-name" "printf '%s\\n' \
+            '$i-with-quite-a-name: reason $i, which has so many words that it takes two lines' \
+            'Do something about it, in so many words that this too takes two lines' >&2
+            exit 77"
     done
 }
 
-# --- What others say, too ------------------------------------------------------
-
-@test "the kernel: uname and /proc" {
-    run -0 --separate-stderr "$ME" "$FILE"
-    assert_equal "$(fact release)" "$(uname -r) ($(uname -m))"
-    case $(sed -n 's/^Seccomp:[[:space:]]*//p' /proc/self/status) in
-        0) assert_equal "$(fact 'seccomp filter')" none ;;
-        2) assert_regex "$(fact 'seccomp filter')" '^in force' ;;
-    esac
-    assert_equal "$stderr" ''
+@test "whatever is missing, the verdict has 24 lines at most, and 80 columns" {
+    all_missing
+    run --separate-stderr "$THERE/00-your-machine" "$FILE"
+    assert_line 'This machine can show 0 of 20 programs.'
+    mapfile -t lines <<<"$output" # `run` leaves empty ones out.
+    ((${#lines[@]} <= 24)) || fail "$output"
+    # The next reason would have been the line too many.
+    ((${#lines[@]} > 24 - 8)) || fail "$output"
+    refute_output --regexp $'(^|\n)[^\n]{81}'
+    joined
+    # What is not shown is counted, and --all shows it.
+    shown=$(grep -c '^because: reason' <<<"$output")
+    left=$(sed -n 's/^\([0-9]*\) more reasons, which --all shows\.$/\1/p' <<<"$output")
+    no_cold=$("$THERE/00-your-machine" --all "$FILE" | grep -cE '^missing: (cold|direct)') || :
+    assert_equal "$((shown + left))" "$((20 + no_cold))"
 }
 
-@test "liburing: pkg-config, and the file that the loader takes" {
-    command -v pkg-config >/dev/null || skip 'pkg-config is not installed'
-    run -0 "$ME" "$FILE"
-    local version library
-    version=$(pkg-config --modversion liburing)
-    assert_equal "$(fact 'liburing compiled')" "$version"
-    library=$(ldd "$ME" | sed -n 's/.*liburing.* => \([^ ]*\).*/\1/p')
-    [[ $library ]] || skip 'liburing is linked statically'
-    if [[ $version == 2.3 ]]; then
-        assert_equal "$(fact 'liburing running')" \
-            "older than 2.4, from the file $(basename "$(readlink -f "$library")")"
+# bats test_tags=deep
+@test "with --all each reason is shown" {
+    all_missing
+    ask --all
+    for i in {10..29}; do
+        assert_regex "$(because "$i-with-quite-a-name")" "^reason $i, which "
+    done
+    refute_output --partial ' more reasons'
+}
+
+# --- Real programs, refused ---------------------------------------------------------------
+
+# agrees NN-NAME...: those, among the real programs, are what the verdict calls missing.
+agrees() {
+    assert_equal "$(missing | grep '^[0-9]' | xargs)" "$*"
+    assert_line --index 0 "This machine can show $((3 - $#)) of 3 programs."
+}
+
+# bats test_tags=deep
+@test "where nothing is refused, the verdict is what each program says itself" {
+    machine env
+    local no=()
+    for program in "$SOME"/*; do
+        "$program" --check 2>/dev/null || no+=("${program##*/}")
+    done
+    if ((${#no[@]} == 0)); then
+        assert_line --index 0 'This machine can show all 3 programs.'
     else
-        assert_equal "$(fact 'liburing running')" "$version"
+        agrees "${no[@]}"
     fi
 }
 
-# raw_setup: the io_uring_setup() calls of a run, all numbers in hexadecimal.
-raw_setup() {
-    need_strace
-    strace -X raw -o "$BATS_TEST_TMPDIR/raw" -e signal=none \
-        -e trace=io_uring_setup "$@" \
-        "$ME" "$FILE"
+@test "a filter that kills does not kill 00, and the others stay ready" {
+    need_uring
+    need_filter
+    machine "$BUILD/filter" io_uring_setup kill
+    agrees 12-uring-setup
+    assert_equal "$(because 12-uring-setup)" 'a seccomp filter kills it (SIGSYS)'
+    assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined$'
 }
 
-@test "io_uring: strace shows the same features and flags" {
+# bats test_tags=deep
+@test "a filter that kills at another call, and one that kills --all's own questions" {
     need_uring
+    need_aio
+    need_filter
+    for pair in io_uring_enter:12-uring-setup io_setup:08-io-submit io_submit:08-io-submit; do
+        machine "$BUILD/filter" "${pair%:*}" kill
+        agrees "${pair#*:}"
+        assert_equal "$(because "${pair#*:}")" 'a seccomp filter kills it (SIGSYS)'
+    done
+    report "$BUILD/filter" io_uring_setup,io_submit kill
+    for line in io_uring features opcodes 'set-up flags' 'Linux AIO' 'its requests'; do
+        assert_line "$line: missing, because a seccomp filter kills it (SIGSYS)"
+    done
+    assert_line --regexp '^locale: '
+}
+
+# bats test_tags=deep
+@test "whatever a filter answers is missing with a reason, and never failed" {
+    need_uring
+    need_filter
+    for call in io_uring_setup io_uring_enter; do
+        for error in EPERM EACCES ENOSYS EINVAL EUCLEAN EIO EMFILE EINTR; do
+            machine "$BUILD/filter" "$call" "$error"
+            agrees 12-uring-setup
+            assert_regex "$(because 12-uring-setup)" \
+                "^(setting up|entering) io_uring: [A-Z].*"
+            assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined$'
+            refute_output --partial failed
+        done
+    done
+}
+
+# bats test_tags=deep
+@test "EPERM, EACCES and ENOSYS from who knows where: each has its cause and a way out" {
+    need_uring
+    need_strace
+    while IFS='%' read -r error text cause way; do
+        with io_uring_setup "$error"
+        agrees 12-uring-setup
+        assert_regex "$(because 12-uring-setup)" "^setting up io_uring: $text: .*($cause)"
+        assert_regex "$(helps 12-uring-setup)" "$way"
+    done <<'END'
+EPERM%Operation not permitted%seccomp|io_uring_disabled|policy%As root|unconfined
+EACCES%Permission denied%seccomp|policy%As root|unconfined
+ENOSYS%Function not implemented%older than 5.1%virtual machine|unconfined
+END
+}
+
+# bats test_tags=deep
+@test "kernel.io_uring_disabled is named, with its value and the command that helps" {
+    need_strace
+    [[ -e /proc/sys/kernel/io_uring_disabled ]] ||
+        skip 'this kernel has no kernel.io_uring_disabled'
+    # The real switch is for the whole machine. Another file in its place, seen
+    # by this process alone, does as well.
+    echo 2 >"$BATS_TEST_TMPDIR/disabled"
+    cover=(unshare --mount sh -c 'mount --bind "$0" \
+        /proc/sys/kernel/io_uring_disabled && exec "$@"' "$BATS_TEST_TMPDIR/disabled")
+    "${cover[@]}" true 2>/dev/null || skip 'we may not mount'
+    machine "${cover[@]}" strace -f -o /dev/null -e signal=none \
+        -e inject=io_uring_setup:error=EPERM
+    assert_regex "$(because 12-uring-setup)" 'kernel.io_uring_disabled is 2: '
+    assert_equal "$(helps 12-uring-setup)" 'As root: sysctl kernel.io_uring_disabled=0'
+}
+
+# bats test_tags=deep
+@test "of all programs, just those of 12 to 19 lack something without io_uring" {
+    need_uring
+    need_aio
+    need_filter
+    run "$BIN/00-your-machine" --all "$FILE"
+    joined
+    before=$(missing | sort)
+    run "$BUILD/filter" io_uring_setup EPERM "$BIN/00-your-machine" --all "$FILE"
+    joined
+    # (11 is a ring without the kernel.)
+    assert_equal "$(comm -13 <(echo "$before") <(missing | sort))" \
+        "$(comm -23 <(cd "$BIN" && printf '%s\n' 1[2-9]-* | sort) <(echo "$before"))"
+}
+
+# bats test_tags=deep
+@test "where no process can be made, that is the reason, and what helps is named" {
+    limited 00-your-machine
+    cp "$BIN"/12-* "$here"
+    run --separate-stderr "${limited[@]}" "$here/00-your-machine" /etc/passwd
+    rm -r "$here"
+    assert_equal "$stderr" ''
+    assert_success
+    joined
+    assert_line 'This machine can show 0 of 1 programs.'
+    assert_line 'missing: 12-uring-setup, cold reads, direct reads'
+    assert_regex "$(because 12-uring-setup)" '^making a process: .*the limit of processes'
+    assert_regex "$(helps 12-uring-setup)" 'ulimit -u'
+}
+
+# --- The file -------------------------------------------------------------------------------
+
+@test "cold reads: a page is brought in and dropped, and looked at both times" {
+    need_cold
+    need_strace
+    pretend
+    strace_calls pread64,fadvise64,mincore,openat "$THERE/00-your-machine" "$FILE"
+    assert_success
+    assert_regex "$output" "Reads of ${FILE##*/}: cold yes, direct (yes|no)\\."
+    order=$(grep -oE "(pread64\\([0-9]+<[^>]*/sample-|fadvise64.*DONTNEED|mincore)" \
+        "$STRACE_LOG" | sed -E 's/[(<].*//' | tr '\n' ' ')
+    assert_regex "$order" '^pread64 mincore fadvise64 mincore '
+    calls openat "$FILE" | grep -q O_DIRECT
+}
+
+# The code of a running program is mapped, and so can't be dropped.
+@test "a page that stays is no cold read: mapped, or on tmpfs" {
+    need_cold
+    pretend
+    FILE=$THERE/00-your-machine
+    sync "$FILE"
+    ask
+    assert_line --partial 'Reads of 00-your-machine: cold no'
+    assert_regex "$(because 'cold reads')" '^a page of 00-your-machine stays in the page cache'
+    assert_regex "$(helps 'cold reads')" '^sync FILE'
+
+    [[ $(stat -f -c %T /dev/shm 2>/dev/null) == tmpfs && -w /dev/shm ]] ||
+        skip '/dev/shm is no tmpfs to write to'
+    FILE=$(mktemp /dev/shm/your-machine.XXXXXX)
+    head -c "$PAGE" /dev/zero >"$FILE"
+    run --separate-stderr "$THERE/00-your-machine" "$FILE"
+    rm "$FILE"
+    joined
+    assert_line --partial 'cold no, direct no'
+    assert_regex "$(because 'cold reads')" 'tmpfs, which is in memory'
+}
+
+# bats test_tags=deep
+@test "who may not know which pages are cached is told so, and so is who can't map the file" {
+    pretend
+    if [[ -e /sys/kernel/mm/transparent_hugepage/enabled ]]; then
+        FILE=/sys/kernel/mm/transparent_hugepage/enabled
+        ask
+        assert_line --partial 'cold no, direct no'
+        assert_regex "$(because 'cold reads')" "^mincore\\(2\\) does not tell .*can't be mapped"
+    fi
+    [[ $(id -u) == 0 ]] || skip 'only root can become somebody else'
+    limited 00-your-machine
+    run --separate-stderr setpriv --reuid=65534 --regid=65534 --clear-groups \
+        "$here/00-your-machine" /etc/passwd
+    rm -r "$here"
+    assert_success
+    joined
+    assert_line 'Reads of passwd: cold no, direct no.'
+    assert_regex "$(because 'cold reads')" '^mincore\(2\) does not tell .* the file is not yours'
+}
+
+# bats test_tags=deep
+@test "O_DIRECT: what a file system refuses is missing" {
+    need_strace
+    need_cold
+    pretend
+    run -0 --separate-stderr strace -f -o /dev/null -P "$FILE" -e signal=none \
+        -e inject=openat:error=EINVAL:when=3 "$THERE/00-your-machine" "$FILE"
+    joined
+    # The first is main's look, the second and third are the child's: with and without.
+    assert_line --regexp '^Reads of .*: cold yes, direct (yes|no)\.$'
+    strace_calls openat "$THERE/00-your-machine" "$FILE"
+    nth=$(grep -c . < <(calls openat "$FILE"))
+    run -0 --separate-stderr strace -f -o "$BATS_TEST_TMPDIR/log" -P "$FILE" -e signal=none \
+        -e inject=openat:error=EINVAL:when=2 "$THERE/00-your-machine" "$FILE"
+    joined
+    grep -q 'O_DIRECT.*INJECTED' "$BATS_TEST_TMPDIR/log"
+    assert_line --partial "cold yes, direct no"
+    assert_regex "$(because 'direct reads')" 'with O_DIRECT: Invalid argument'
+    ((nth >= 3))
+}
+
+# bats test_tags=deep
+@test "in a container's conditions: on overlayfs, without /sys" {
+    need_cold
+    unshare -m true 2>/dev/null || skip 'we may not mount'
+    pretend
+    mkdir "$BATS_TEST_TMPDIR"/{lower,upper,work,merged}
+    cp "$FILE" "$BATS_TEST_TMPDIR/lower/file"
+    sync "$BATS_TEST_TMPDIR/lower/file"
+    run --separate-stderr unshare -m sh -c 'cd "$1" &&
+        mount -t overlay none -o lowerdir=lower,upperdir=upper,workdir=work merged &&
+        umount -l /sys && ! [ -e /sys/kernel ] || exit 77
+        exec "$2" --all merged/file' sh "$BATS_TEST_TMPDIR" "$THERE/00-your-machine"
+    [[ $status != 77 ]] || skip "no overlayfs here: $(one_line "$stderr")"
+    assert_equal "$stderr" ''
+    assert_success
+    assert_line --partial 'Reads of file: cold yes, direct '
+    assert_line --partial 'file system: overlay'
+}
+
+@test "a file must be there, unless it is the sample" {
+    run -1 --separate-stderr "$ME" "$FILE.missing"
+    assert_equal "$stderr" \
+        "00-your-machine: opening $FILE.missing: No such file or directory"
+    assert_equal "$output" ''
+
+    need_strace
+    pretend
+    run -0 --separate-stderr strace -f -o /dev/null -P "$BUILD/sample.data" \
+        -e inject='?access,?faccessat,?faccessat2:error=ENOENT' "$THERE/00-your-machine"
+    joined
+    assert_line 'Reads of sample.data: cold no, direct no.'
+    assert_line 'missing: cold reads, direct reads'
+    assert_regex "$(because 'cold reads')" '^no sample file yet; .* makes it$'
+}
+
+# --- What --all says, others say too --------------------------------------------------------
+
+# report [COMMAND]...: run it alone with --all, so that only the file and the report are
+# asked.
+report() {
+    pretend
+    run --separate-stderr in_time "$@" "$THERE/00-your-machine" --all "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    joined
+}
+
+# bats test_tags=deep
+@test "the kernel, its filter, limits and processors are those of uname, /proc, ulimit, nproc" {
+    report env
+    assert_equal "$(fact kernel)" "$(uname -r) ($(uname -m))"
+    if grep -q '^Seccomp:[[:space:]]*2' /proc/self/status; then
+        assert_regex "$(fact 'seccomp filter')" '^in force'
+    else
+        assert_equal "$(fact 'seccomp filter')" none
+        need_filter
+        report "$BUILD/filter" io_setup EPERM
+        assert_regex "$(fact 'seccomp filter')" '^in force'
+    fi
+    assert_equal "$(fact aio-max-nr)" "$(</proc/sys/fs/aio-max-nr)"
+    assert_regex "$(fact aio-nr)" '^[0-9]+$'
+    first=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*\([0-9]*\).*/\1/p' /proc/self/status)
+    ulimit -S -l 60
+    report taskset -c "$first"
+    assert_equal "$(fact 'memlock limit')" '60 KiB'
+    assert_equal "$(fact processors)" "1 allowed, $(getconf _NPROCESSORS_ONLN) online"
+    LC_ALL=C report env
+    assert_equal "$(fact locale)" 'C, ANSI_X3.4-1968: bars in ASCII'
+}
+
+# bats test_tags=deep
+@test "each line is printed once, and none is wider than 80 columns" {
+    need_strace
+    pretend
+    run -0 --separate-stderr strace -f -o /dev/null -e signal=none \
+        -e inject=io_uring_setup,io_setup:error=EPERM "$THERE/00-your-machine" --all "$FILE"
+    refute_output --regexp $'(^|\n)[^\n]{81}'
+    assert_equal "$(sed -n 's/^\([^ ][^:]*\): .*/\1/p' <<<"$output" | sort | uniq -d)" ''
+    assert_line --partial 'opcodes: missing, because'
+}
+
+# raw_setup: the io_uring_setup() calls of a report, all numbers in hexadecimal.
+raw_setup() {
+    pretend
+    strace -f -X raw -o "$BATS_TEST_TMPDIR/raw" -e signal=none -e trace=io_uring_setup \
+        "$@" "$THERE/00-your-machine" --all "$FILE"
+}
+
+# bats test_tags=deep
+@test "io_uring: strace sees the same features and flags" {
+    need_uring
+    need_strace
     run -0 raw_setup
     joined
-    assert_equal "$(fact 'set up')" works
-
-    # The first ring is for the features: as many names as bits. From the
-    # kernel's header, some to see that the names stand in the right places.
+    # The first ring that is asked for features: as many names as bits.
     local bits names bit
-    bits=$(sed -n '1s/.*features=\(0x[0-9a-f]*\).*/\1/p' "$BATS_TEST_TMPDIR/raw")
+    bits=$(sed -n '/features=/{s/.*features=\(0x[0-9a-f]*\).*/\1/p;q}' "$BATS_TEST_TMPDIR/raw")
     names=$(fact features)
     for bit in 0:SINGLE_MMAP 1:NODROP 5:FAST_POLL 8:EXT_ARG 12:LINKED_FILE \
         13:REG_REG_RING 17:NO_IOWAIT; do
@@ -117,74 +522,125 @@ raw_setup() {
     done
     ((bits >> 18)) || assert_equal "$(wc -w <<<"$names")" \
         "$(perl -e 'print unpack("%32b*", pack("L", hex shift))' "$bits")"
-
-    # The others each have a flag, and it is there if there was a ring with it.
     local flag
     for flag in 0x8:CQSIZE 0x1:IOPOLL 0x2:SQPOLL 0x80:SUBMIT_ALL \
         0x100:COOP_TASKRUN 0x1000:SINGLE_ISSUER 0x3000:DEFER_TASKRUN; do
         if grep "flags=${flag%:*}," "$BATS_TEST_TMPDIR/raw" | grep -qv '= -1'; then
+            refute_regex "$(fact 'set-up flags')" "missing.* ${flag#*:} "
             assert_regex " $(fact 'set-up flags') " " ${flag#*:} "
         else
-            assert_regex " $(fact 'set-up flags missing') " " ${flag#*:} "
+            assert_regex "$(fact 'set-up flags')" "missing:.* ${flag#*:} "
         fi
     done
 }
 
-@test "every ring is given back" {
+# need_poke: strace writes into the kernel's answers as this machine has its bytes.
+need_poke() {
     need_uring
     need_strace
-    strace_calls io_uring_setup,close "$ME" "$FILE"
-    assert_equal "$(count_calls close 'anon_inode:[io_uring]')" \
-        "$(calls io_uring_setup | grep -cv '= -1')"
+    [[ $(printf '\1\0' | od -An -d) =~ ^\ *1$ ]] || skip 'not a little-endian machine'
 }
 
+# bats test_tags=deep
 @test "a feature bit that nobody knows is shown as a number" {
-    need_uring
+    need_poke
     run -0 raw_setup
-    [[ $(printf '\1\0' | od -An -d) =~ ^\ *1$ ]] || skip 'not a little-endian machine'
-    local bits
-    bits=$(sed -n '1s/.*features=\(0x[0-9a-f]*\).*/\1/p' "$BATS_TEST_TMPDIR/raw")
-    # strace writes into struct io_uring_params on the way back: 4 and 8
-    # entries, three numbers that are 0, then the features and one bit more.
-    bits=$(perl -e 'print unpack "H*", pack "L<6", 4, 8, 0, 0, 0, hex(shift) | 1 << 30' \
-        "$bits")
+    bits=$(sed -n '/features=/{s/.*features=\(0x[0-9a-f]*\).*/\1/p;q}' "$BATS_TEST_TMPDIR/raw")
+    # In struct io_uring_params: 4 and 8 entries, three numbers that are 0, and then the
+    # features, with one bit more.
+    bits=$(perl -e 'print unpack "H*", pack "L<6", 4, 8, 0, 0, 0, hex(shift) | 1 << 30' "$bits")
     run -0 raw_setup -e inject=io_uring_setup:poke_exit=@arg2="$bits":when=1
     joined
     assert_regex "$(fact features)" ' and 0x40000000, newer than this program$'
 }
 
-@test "the limits: ulimit and /proc" {
-    run -0 "$ME" "$FILE"
-    local limit
-    limit=$(ulimit -S -l)
-    [[ $limit == unlimited ]] || limit="$limit KiB"
-    assert_equal "$(fact 'memlock limit')" "$limit"
-    assert_equal "$(fact aio-max-nr)" "$(</proc/sys/fs/aio-max-nr)"
-    assert_regex "$(fact aio-nr)" '^[0-9]+$'
-
-    ulimit -S -l 60
-    run -0 "$ME" "$FILE"
-    assert_equal "$(fact 'memlock limit')" '60 KiB'
+# bats test_tags=deep
+@test "opcodes: what the kernel's table has not is missing, with the Linux that brought it" {
+    need_poke
+    # In struct io_uring_probe: 16 bytes, and then for each opcode eight, the third of
+    # them 1 if it is there. All of the first 35 are, but for READ (22) and RENAMEAT.
+    table=$(perl -e 'print "22" . "23" . "00" x 14,
+        map { sprintf "%02x00%s00" . "00" x 4, $_, $_ == 22 || $_ == 35 ? "00" : "01" } 0 .. 35')
+    report strace -f -o /dev/null -e signal=none -e trace=io_uring_register \
+        -e inject=io_uring_register:poke_exit=@arg3="$table"
+    assert_regex "$(fact opcodes)" \
+        '^NOP WRITE .* - missing: READ \(Linux 5\.6\) RENAMEAT \(Linux 5\.11\)$'
+    # And without a table nothing is said of single ones.
+    report strace -f -o /dev/null -e signal=none -e inject=io_uring_register:error=EINVAL
+    assert_regex "$(fact opcodes)" '^missing, because registering .* too old'
 }
 
-@test "Linux AIO: strace sees the poll and the sync, and their results" {
+# bats test_tags=source,deep
+@test "each request and flag that a chapter uses is asked for" {
+    report env
+    names=" $(fact opcodes) $(fact 'set-up flags') "
+    used=$(cd "$ROOT" && {
+        grep -RhoE --exclude=probe.c 'IORING_OP_[A-Z_]+' chapters common/*.c |
+            sed 's/IORING_OP_//'
+        grep -RhoE 'IORING_SETUP_[A-Z_]+' --include='*.c' chapters | sed 's/IORING_SETUP_//'
+        grep -RhoE 'io_uring_prep_[a-z_0-9]+' --include='*.c' chapters common/server |
+            sed -E 's/io_uring_prep_//; s/multishot_|_multishot|_direct//g
+                s/^cancel.*/async_cancel/; s/^timeout_.*/timeout/; s/^poll_multi.*/poll_add/
+                s/^rename$/renameat/; s/^open$/openat/' | tr "[:lower:]" "[:upper:]"
+    } | grep -vE '^(LAST|PROVIDE_BUFFERS|NO_SQARRAY|R_DISABLED)$' | sort -u)
+    [[ $(wc -w <<<"$used") -gt 15 ]]
+    for name in $used; do
+        [[ $names == *" $name "* ]] || problem "$name is not asked for"
+    done
+    no_problems
+}
+
+# flags ERROR WHEN: the report where the rings with flags end so. Each question is a process
+# of its own, so strace counts each one's calls from 1. The first ring of the flags is
+# without any.
+flags() {
+    report strace -f -o "$BATS_TEST_TMPDIR/log" -e signal=none -e trace=io_uring_setup \
+        -e inject=io_uring_setup:error="$1":when="$2"
+}
+
+# bats test_tags=deep
+@test "a flag that is refused or unknown is missing, the others are not" {
+    need_uring
+    need_strace
+    flags EPERM 4
+    grep 'INJECTED' "$BATS_TEST_TMPDIR/log" | grep -q SQPOLL
+    assert_regex "$(fact 'set-up flags')" \
+        '^CQSIZE IOPOLL SUBMIT_ALL .* - missing:.* SQPOLL \(Operation not permitted\)'
+    flags EINVAL 8
+    assert_regex "$(fact 'set-up flags')" 'missing: DEFER_TASKRUN \(Linux 6.1\)$'
+}
+
+@test "a flag that finds no memory is there" {
+    need_uring
+    need_strace
+    report env
+    right=$(fact 'set-up flags')
+    flags ENOMEM 2+
+    assert_equal "$(fact 'set-up flags')" "$right"
+}
+
+# bats test_tags=deep
+@test "Linux AIO: its requests are made, and what a kernel does not know is missing" {
     need_aio
     need_strace
-    strace_calls io_submit,io_getevents "$ME" "$FILE"
-    section 'Linux AIO'
-    assert_line 'set up: works'
-    assert_line 'poll request: works'
-    assert_line 'fsync request: works'
+    pretend
+    strace_calls io_submit,io_getevents "$THERE/00-your-machine" --all "$FILE"
+    assert_line 'Linux AIO: works'
+    assert_line 'its requests: poll fsync'
     calls io_submit | grep -q 'IOCB_CMD_POLL.*= 1$'
     calls io_submit | grep -q 'IOCB_CMD_FSYNC.*= 1$'
-    assert_equal "$(calls io_getevents 'res=1,' | wc -l)" 1 # POLLIN
-    assert_equal "$(calls io_getevents 'res=0,' | wc -l)" 1
+    assert_equal "$(count_calls io_getevents 'res=1,')" 1 # POLLIN
+    report strace -f -o /dev/null -e signal=none -e inject=io_submit:error=EINVAL
+    assert_equal "$(fact 'its requests')" '- missing: poll (Linux 4.19) fsync (Linux 4.18)'
+    # None taken, and no errno: that of the call before must not be blamed.
+    report strace -f -o /dev/null -e signal=none -e inject=io_submit:retval=0
+    assert_equal "$(fact 'its requests')" \
+        '- missing: poll (Resource temporarily unavailable) fsync (Resource temporarily unavailable)'
 }
 
-@test "the file system: stat -f" {
-    run -0 "$ME" "$FILE"
-    assert_equal "$(fact name)" "$(basename "$FILE")"
-    local name
+# bats test_tags=deep
+@test "the file system is that of stat -f, and one without a name is a number" {
+    report env
     name=$(stat -f -c %T "$FILE")
     case $name in
         ext2/ext3) name=ext4 ;;
@@ -193,353 +649,25 @@ raw_setup() {
         overlayfs) name=overlay ;;
     esac
     assert_regex "$(fact 'file system')" "^($name|number 0x$(stat -f -c %t "$FILE")$)"
-}
-
-@test "a file system without a name is shown with its number" {
-    local odd=/sys/kernel/mm/transparent_hugepage/enabled
-    [[ -e $odd ]] || skip '/sys is not mounted, or has no such file'
-    run -0 "$ME" $odd
+    FILE=/sys/kernel/mm/transparent_hugepage/enabled
+    [[ -e $FILE ]] || skip '/sys is not mounted, or has no such file'
+    report env
     assert_equal "$(fact 'file system')" "number 0x$(stat -f -c %t /sys)"
 }
 
-@test "O_DIRECT: dd agrees" {
-    run -0 "$ME" "$FILE"
-    joined
-    if dd if="$FILE" of=/dev/null bs="$PAGE" count=1 iflag=direct 2>/dev/null; then
-        refute_regex "$(fact O_DIRECT)" '^no'
-    else
-        assert_regex "$(fact O_DIRECT)" '^no'
-    fi
-}
-
-@test "the alignment is what statx tells, and what a read must keep to" {
+# bats test_tags=deep
+@test "the alignment is what statx tells, and a read that keeps to it works" {
     need_strace
-    strace_calls statx "$ME" "$FILE"
+    pretend
+    strace_calls statx "$THERE/00-your-machine" --all "$FILE"
     joined
-    local alignment
-    alignment=$(fact alignment)
-    [[ $alignment =~ ^memory\ ([0-9]+)\ bytes,\ offset\ and\ length\ ([0-9]+)$ ]] ||
-        skip "no alignment here: $alignment"
+    [[ $(fact alignment) =~ ^memory\ ([0-9]+)\ bytes,\ offset\ and\ length\ ([0-9]+)$ ]] ||
+        skip "no alignment here: $(fact alignment)"
     calls statx | grep -q STATX_DIOALIGN
-    # Half of it is not enough, and the whole is. (ext4 falls back to a
-    # buffered read for some, so only the second is certain.)
-    dd if="$FILE" of=/dev/null bs="${BASH_REMATCH[2]}" skip=1 count=1 \
-        iflag=direct
+    dd if="$FILE" of=/dev/null bs="${BASH_REMATCH[2]}" skip=1 count=1 iflag=direct
 }
 
-@test "processors: nproc, and taskset" {
-    run -0 "$ME" "$FILE"
-    assert_equal "$(fact allowed)" "$(env -u OMP_NUM_THREADS nproc)"
-    assert_equal "$(fact online)" "$(getconf _NPROCESSORS_ONLN)"
-
-    local first
-    first=$(sed -n 's/^Cpus_allowed_list:[[:space:]]*\([0-9]*\).*/\1/p' \
-        /proc/self/status)
-    run -0 taskset -c "$first" "$ME" "$FILE"
-    assert_equal "$(fact allowed)" 1
-    assert_equal "$(fact online)" "$(getconf _NPROCESSORS_ONLN)"
-}
-
-@test "terminal and locale" {
-    run -0 "$ME" "$FILE"
-    assert_equal "$(fact stdout)" 'not a terminal'
-    assert_equal "$(fact colors)" no
-    assert_equal "$(fact locale)" 'C.UTF-8, UTF-8: bars in Unicode blocks'
-
-    LC_ALL=C run -0 "$ME" "$FILE"
-    assert_equal "$(fact locale)" 'C, ANSI_X3.4-1968: bars in ASCII'
-
-    local on_terminal="stty columns 97; TERM=xterm ${ME@Q} ${FILE@Q}"
-    run -0 env -u NO_COLOR script -q -e -c "$on_terminal" /dev/null
-    output=${output//$'\r'/}
-    assert_equal "$(fact stdout)" 'a terminal with 97 columns'
-    assert_equal "$(fact colors)" yes
-
-    run -0 script -q -e -c "$on_terminal" /dev/null # NO_COLOR is set.
-    output=${output//$'\r'/}
-    assert_equal "$(fact colors)" no
-}
-
-@test "no line is wider than 80 columns" {
-    run -0 "$ME" "$FILE"
-    refute_output --regexp $'(^|\n)[^\n]{81}'
-}
-
-# --- Pages --------------------------------------------------------------------
-
-@test "a page is brought in and dropped, and O_DIRECT leaves it out" {
-    need_cold
-    need_strace
-    strace_calls pread64,fadvise64,mincore,openat "$ME" "$FILE"
-    assert_equal "$(fact 'pages can be dropped')" yes
-    # Read, look, drop, look: in this order, and on this file.
-    local order
-    order=$(grep -oE '(pread64\([0-9]+<[^>]*/sample-|fadvise64.*DONTNEED|mincore)' \
-        "$STRACE_LOG" | sed -E 's/[(<].*//' | tr '\n' ' ')
-    assert_regex "$order" '^pread64 mincore fadvise64 mincore fadvise64 mincore pread64 mincore'
-    calls openat "$FILE" | grep -q O_DIRECT
-}
-
-@test "on tmpfs pages can't be dropped" {
-    [[ $(stat -f -c %T /dev/shm 2>/dev/null) == tmpfs && -w /dev/shm ]] ||
-        skip '/dev/shm is no tmpfs to write to'
-    local file
-    file=$(mktemp /dev/shm/your-machine.XXXXXX)
-    head -c "$PAGE" "$FILE" >"$file"
-    run "$ME" "$file"
-    rm "$file"
-    assert_success
-    joined
-    assert_regex "$(fact 'file system')" '^tmpfs'
-    assert_regex "$(fact 'pages can be dropped')" '^no: this one stayed'
-    refute_regex "$(fact O_DIRECT)" '^works'
-}
-
-@test "who may not know is told so" {
-    [[ $(id -u) == 0 ]] || skip 'only root can become somebody else'
-    command -v setpriv >/dev/null || skip 'setpriv is not installed'
-    # Folders above may keep others out: there is always one that lets them in.
-    local as_nobody=(setpriv --reuid=65534 --regid=65534 --clear-groups)
-    local me=$ALL/00-your-machine # What is below the scratch folder is closed to others.
-    "${as_nobody[@]}" test -x "$me" -a -r /etc/passwd ||
-        skip 'the build tree is closed to others'
-    run -0 "${as_nobody[@]}" "$me" /etc/passwd
-    joined
-    assert_regex "$(fact 'pages can be dropped')" '^unknown: '
-}
-
-@test "a file must be there, unless it is the sample" {
-    run -1 --separate-stderr "$ME" "$FILE.missing"
-    assert_equal "$stderr" \
-        "00-your-machine: opening $FILE.missing: No such file or directory"
-    assert_equal "$output" ''
-
-    need_strace
-    run -0 strace -o /dev/null -P "$BUILD/sample.data" \
-        -e inject='?access,?faccessat,?faccessat2:error=ENOENT' "$ME"
-    section File
-    joined
-    assert_line --regexp '^name: no sample file yet; .* makes it$'
-}
-
-# --- The chapters ---------------------------------------------------------------
-
-@test "each chapter beside it has a line, in order, and says itself what it says" {
-    BIN=$ALL
-    run -0 "$BIN/00-your-machine" "$FILE"
-    section Chapters
-    assert_equal "$(sed -n 's/^\([0-9][0-9]-[^:]*\):.*/\1/p' <<<"$output")" \
-        "$(chapters)"
-    joined
-    local chapter why
-    for chapter in $(chapters); do
-        if why=$("$BIN/$chapter" --check 2>&1 >/dev/null); then
-            assert_line "$chapter: ready"
-        else
-            why=${why%%$'\n'*}
-            assert_line "$chapter: missing: ${why#"$chapter: "}"
-        fi
-    done
-}
-
-@test "whatever a chapter does, its line says it" {
-    local there=$BATS_TEST_TMPDIR/"other place"
-    mkdir "$there"
-    cp "$ME" "$there"
-    run -0 "$there/00-your-machine" "$FILE"
-    assert_line 'none is built beside this program; ./tour builds them'
-
-    chapter() {
-        printf '#!/bin/sh\n%s\n' "$2" >"$there/$1"
-        chmod +x "$there/$1"
-    }
-    chapter 02-fine 'echo much; [ "$1" = --check ]'
-    chapter 03-absent 'echo "$(basename "$0"): no such thing
-and a second line" >&2; exit 77'
-    chapter 04-broken 'echo "04-broken: it broke: badly" >&2; exit 1'
-    chapter 05-killed 'kill -KILL $$'
-    chapter 06-talks 'i=0; while [ $i -lt 3000 ]; do
-echo "06-talks: a line that is longer than a pipe is deep, with others" >&2
-i=$((i + 1)); done; exit 77'
-    echo 'no program' >"$there/07-data"
-    chapter other 'exit 1'
-    chapter 123-no 'exit 1'
-    run -0 --separate-stderr "$there/00-your-machine" "$FILE"
-    assert_equal "$stderr" ''
-    section Chapters
-    assert_output "Chapters
-02-fine: ready
-03-absent: missing: no such thing
-04-broken: failed: it broke: badly
-05-killed: failed: Killed
-06-talks: missing: a line that is longer than a pipe is deep, with others
-07-data: failed: running it: Permission denied"
-}
-
-# --- Taken away -----------------------------------------------------------------
-
-@test "EPERM from io_uring_setup: says why, and which chapters it takes" {
-    need_uring
-    need_strace
-    with io_uring_setup EPERM
-    assert_regex "$(fact 'set up' 1)" \
-        '^no: Operation not permitted: .*(seccomp|io_uring_disabled|policy)'
-    assert_equal "$(fact 'set up' 2)" works # Linux AIO
-    refute_line --regexp '^(features|opcodes|set-up flags)'
-    without_uring 'Operation not permitted'
-}
-
-@test "ENOSYS from io_uring_setup: says why, and which chapters it takes" {
-    need_uring
-    need_strace
-    with io_uring_setup ENOSYS
-    assert_regex "$(fact 'set up' 1)" '^no: Function not implemented: .*WSL 2'
-    without_uring 'Function not implemented'
-}
-
-@test "kernel.io_uring_disabled is named, with its value" {
-    need_strace
-    [[ -e /proc/sys/kernel/io_uring_disabled ]] ||
-        skip 'this kernel has no kernel.io_uring_disabled'
-    # The real switch is for the whole machine. Another file in its place, seen
-    # by this process alone, does as well.
-    echo 2 >"$BATS_TEST_TMPDIR/disabled"
-    cover() {
-        unshare --mount sh -c 'mount --bind "$0" \
-            /proc/sys/kernel/io_uring_disabled && exec "$@"' \
-            "$BATS_TEST_TMPDIR/disabled" "$@"
-    }
-    cover true 2>/dev/null || skip 'we may not mount'
-    run -0 cover strace -f -o /dev/null \
-        -e inject=io_uring_setup:error=EPERM "$ME" "$FILE"
-    joined
-    assert_regex "$(fact 'set up' 1)" 'kernel.io_uring_disabled is 2: '
-    without_uring 'kernel.io_uring_disabled is 2'
-}
-
-@test "a real seccomp filter is seen, and what it takes away is missing" {
-    need_uring
-    # perl is enough to install one: of all calls, it refuses io_uring_setup,
-    # which is number 425 on every machine. prctl(2) is not.
-    local prctl
-    case $(uname -m) in
-        x86_64) prctl=157 ;;
-        aarch64 | riscv64) prctl=167 ;;
-        *) skip "the number of prctl on $(uname -m) is not known here" ;;
-    esac
-    run -0 --separate-stderr perl -e '
-        my ($prctl, @command) = @ARGV;
-        my $filter = pack("(SCCL)4",
-            0x20, 0, 0, 0,             # load the number of the call
-            0x15, 0, 1, 425,           # not io_uring_setup: skip one
-            0x06, 0, 0, 0x00050001,    # return SECCOMP_RET_ERRNO | EPERM
-            0x06, 0, 0, 0x7fff0000);   # return SECCOMP_RET_ALLOW
-        my $program = pack("S x![P] P", 4, $filter);
-        syscall($prctl, 38, 1, 0, 0, 0) == 0 or die "no_new_privs: $!\n";
-        syscall($prctl, 22, 2, $program, 0, 0) == 0 or die "seccomp: $!\n";
-        exec @command;' "$prctl" "$ME" "$FILE"
-    joined
-    assert_regex "$(fact 'seccomp filter')" '^in force'
-    assert_regex "$(fact 'set up' 1)" '^no: .*a seccomp filter refuses it'
-    without_uring 'a seccomp filter refuses it'
-}
-
-@test "one flag that is refused is missing, the others are not" {
-    need_uring
-    need_strace
-    # The fourth ring is the one with SQPOLL: the first is for the features.
-    run -0 strace -o "$BATS_TEST_TMPDIR/log" -e trace=io_uring_setup \
-        -e inject=io_uring_setup:error=EPERM:when=4 "$ME" "$FILE"
-    grep 'INJECTED' "$BATS_TEST_TMPDIR/log" | grep -q SQPOLL
-    joined
-    assert_line --regexp \
-        '^set-up flags missing: SQPOLL \(Operation not permitted\)'
-    assert_regex "$(fact 'set-up flags')" '^CQSIZE IOPOLL SUBMIT_ALL'
-
-    run -0 strace -o /dev/null -e inject=io_uring_setup:error=EINVAL:when=8 \
-        "$ME" "$FILE"
-    assert_regex "$(fact 'set-up flags missing')" 'DEFER_TASKRUN \(Linux 6.1\)$'
-}
-
-@test "a filter that kills: 00 lives, and names the call; so do the chapters' lines" {
-    need_uring
-    need_aio
-    cc -o "$BATS_TEST_TMPDIR/filter" "$ROOT/common/test/filter.c"
-    "$BATS_TEST_TMPDIR/filter" io_setup EPERM true 2>/dev/null ||
-        skip 'no seccomp filter here'
-    for call in io_uring_setup io_uring_enter io_submit; do
-        run -0 --separate-stderr "$BATS_TEST_TMPDIR/filter" "$call" kill "$ME" "$FILE"
-        assert_equal "$stderr" ''
-        joined
-        case $call in
-            io_uring_*) which=1 chapter=12-uring-setup ;;
-            *) which=2 chapter=08-io-submit ;;
-        esac
-        assert_regex "$(fact 'set up' $which)" \
-            "^no: a seccomp filter kills whoever calls $call\(\) \(SIGSYS\)\. .*unconfined"
-        assert_equal "$(fact 'set up' $((3 - which)))" works
-        assert_line "$chapter: missing: a seccomp filter kills it (SIGSYS)"
-        assert_line '01-blocking-read: ready'
-    done
-}
-
-@test "a filter with a hole: what can be set up and not entered is missing" {
-    need_uring
-    cc -o "$BATS_TEST_TMPDIR/filter" "$ROOT/common/test/filter.c"
-    "$BATS_TEST_TMPDIR/filter" io_setup EPERM true 2>/dev/null ||
-        skip 'no seccomp filter here'
-    run -0 --separate-stderr "$BATS_TEST_TMPDIR/filter" io_uring_enter EPERM \
-        "$ME" "$FILE"
-    joined
-    assert_equal "$(fact 'set up' 1)" works
-    assert_regex "$(fact enter)" '^no: .*a seccomp filter refuses it'
-    without_uring 'a seccomp filter refuses it'
-}
-
-@test "a set-up flag without memory is tried again, and else called not tried" {
-    need_uring
-    need_strace
-    run -0 strace -o /dev/null -e inject=io_uring_setup:error=ENOMEM:when=4..6 \
-        "$ME" "$FILE"
-    joined
-    refute_line --regexp '^set-up flags (missing|not tried)'
-    run -0 strace -o /dev/null -e inject=io_uring_setup:error=ENOMEM:when=4+ \
-        "$ME" "$FILE"
-    joined
-    refute_line --regexp '^set-up flags missing'
-    assert_line --regexp \
-        '^set-up flags not tried: SQPOLL .*DEFER_TASKRUN: Cannot allocate memory; see ulimit -l'
-}
-
-@test "a kernel without the probe still shows the rest" {
-    need_uring
-    need_strace
-    with io_uring_register EINVAL
-    assert_equal "$(fact opcodes)" 'no: Invalid argument: needs Linux 5.6'
-    assert_regex "$(fact features)" 'NODROP'
-    assert_regex "$(fact 'set-up flags')" 'CQSIZE'
-}
-
-@test "EAGAIN from io_setup: the limit is named, and 08 is missing" {
-    need_aio
-    need_strace
-    with io_setup EAGAIN
-    assert_line --regexp '^set up: no: Resource temporarily .*fs\.aio-max-nr'
-    refute_line --regexp '^(poll|fsync) request'
-    assert_line "aio-max-nr: $(</proc/sys/fs/aio-max-nr)"
-    section Chapters
-    assert_line --regexp '^08-io-submit: missing: .*fs\.aio-max-nr'
-    assert_line '01-blocking-read: ready'
-}
-
-@test "an old kernel's io_submit knows neither poll nor fsync" {
-    need_aio
-    need_strace
-    with io_submit EINVAL
-    assert_equal "$(fact 'poll request')" 'no: Invalid argument: needs Linux 4.19'
-    assert_equal "$(fact 'fsync request')" 'no: Invalid argument: needs Linux 4.18'
-}
-
+# bats test_tags=deep
 @test "--check always says ready, at once" {
     need_strace
     run -0 --separate-stderr strace -f -o "$BATS_TEST_TMPDIR/log" \

@@ -510,8 +510,7 @@ run_of() {
 # bats test_tags=deep
 @test "a real seccomp filter, with a hole too: 77, cause and remedy, or without it" {
     FILE=$(make_file 300032)
-    cc -o "$BATS_TEST_TMPDIR/filter" "$ROOT/common/test/filter.c"
-    "$BATS_TEST_TMPDIR/filter" io_setup EPERM true 2>/dev/null || skip 'no seccomp filter here'
+    "$BUILD/filter" io_setup EPERM true 2>/dev/null || skip 'no seccomp filter here'
     for program in $(programs); do
         shown_here "$program" || continue
         less_work "$program"
@@ -523,7 +522,7 @@ run_of() {
                 for check in '' --check; do
                     # shellcheck disable=SC2086 # a word or none
                     bears "$program $check, a filter answers $calls with $error" \
-                        "$program" "$BATS_TEST_TMPDIR/filter" "$calls" "$error" \
+                        "$program" "$BUILD/filter" "$calls" "$error" \
                         "${command[@]}" $check
                 done
             done

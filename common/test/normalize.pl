@@ -124,17 +124,6 @@ sub normalize {
     return $text;
 }
 
-# Chapter 00 reports of the machine: there, only the names of things are the
-# same everywhere, and what an older kernel misses has lines of its own.
-sub normalize_report {
-    my ($text) = @_;
-    for ($text) {
-        s/^([^:\n]+): .*\n(?: {4}.*\n|\.\.\.\n(?=\S))*/$1: ...\n/mg;
-        s/^[^:\n]+ missing: .*\n//mg;
-    }
-    return $text;
-}
-
 if (!caller) {
     local $/;
     binmode($_, ':utf8') for *STDIN, *STDOUT;
