@@ -74,8 +74,8 @@ static struct {
     size_t wanted;   /* Bytes. */
     size_t done;     /* Bytes read so far. */
     ssize_t error;   /* -errno, or 0. */
-    bool over;       /* The callback was called for the last time. */
-    bool close_then; /* ... and is to close the file. */
+    bool over;       /* on_read() was called for the last time. */
+    bool close_then; /* ... and that closes the file. */
 } request;
 
 static void on_read(uv_fs_t *fs);
