@@ -153,6 +153,13 @@ static unsigned count_threads(void)
     return cost.threads;
 }
 
+/* At exit libuv waits for its threads. So after an error, too, they have to be let go. */
+static void let_all_go(void)
+{
+    for (unsigned k = 0; k < MAX_POOL; k++)
+        uv_sem_post(&let_go);
+}
+
 /* How many threads the pool has. libuv starts all of them with the first request. */
 static unsigned pool_size(void)
 {
@@ -160,6 +167,8 @@ static unsigned pool_size(void)
 
     must(uv_sem_init(&has_thread, 0), "making a semaphore");
     must(uv_sem_init(&let_go, 0), "making a semaphore");
+    if (atexit(let_all_go))
+        errx(1, "registering a function for the end");
     keep_busy(1);
     unsigned threads = count_threads() - before;
     finish(1);
@@ -322,8 +331,6 @@ int main(int argc, char **argv)
            cost_median(us, rounds), cost_median(switches, rounds));
 
     must(uv_loop_close(&loop), "closing libuv's loop");
-    uv_sem_destroy(&has_thread);
-    uv_sem_destroy(&let_go);
     if (close(other))
         err(1, "closing the other file");
     blocks_close(&blocks);

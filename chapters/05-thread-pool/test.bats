@@ -274,6 +274,7 @@ with_tsan() {
         -o "$BATS_TEST_TMPDIR/tsan"
 }
 
+# shellcheck disable=SC2030 # its $output is its own
 # bats test_tags=deep
 @test "ThreadSanitizer finds no race; without the mutex it does" {
     source=chapters/05-thread-pool/thread-pool.c
@@ -291,7 +292,6 @@ with_tsan() {
     with_tsan "$broken"
     for _ in {1..20}; do
         # At once: a block that got lost would be waited for without an end.
-        # shellcheck disable=SC2030 # nobody else looks at it
         TSAN_OPTIONS=halt_on_error=1 run --separate-stderr \
             timeout 60 "$BATS_TEST_TMPDIR/tsan" -n 64 "$FILE"
         [[ $stderr != *'data race'* ]] || return 0
