@@ -105,6 +105,8 @@ struct program {
                             needs a locale. */
     bool main_lanes;   /**< Its passes are drawn by their main lanes alone,
                             unless --lanes asks for all: job.h. */
+    bool ticks;        /**< Above each of its drawings is a dot for each tick
+                            that the program has handled, a CALL_LOOK: job.h. */
     unsigned facts;    /**< FACT_ bits of timeline.h that say something here;
                             0 for those that most chapters print. */
     const struct program_option *options; /**< Ends with OPTION_END, or NULL. */

@@ -171,6 +171,8 @@ static void show_lanes(const struct job *job)
 
         if (i > 0)
             putchar('\n');
+        if (job->program.ticks)
+            timeline_dots(pass->timeline, scale, "ticks", CALL_LOOK);
         timeline_draw(pass->timeline, scale);
         show_facts(job, pass);
     }

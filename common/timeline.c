@@ -131,6 +131,23 @@ static enum came came_by_calls(const struct timeline *timeline, unsigned block)
     return BETWEEN;
 }
 
+/* What a completion that comes in such a call counts as. */
+static const enum came came_in[] = {[CALL_SUBMIT] = IN_SUBMIT,
+                                    [CALL_LOOK] = BETWEEN,
+                                    [CALL_WAIT] = IN_WAIT,
+                                    [OWN_WORK] = AT_WORK};
+
+/* Somebody else can say when a block came: in which call was the main thread then? */
+static enum came came_at(const struct timeline *timeline, int64_t when)
+{
+    for (unsigned i = timeline->calls; i > 0; i--) {
+        const struct bar *bar = &timeline->main[i - 1];
+        if (bar->begin <= when && when <= bar->end)
+            return came_in[bar->call];
+    }
+    return BETWEEN;
+}
+
 void timeline_completed(struct timeline *timeline, unsigned block)
 {
     enum came came;
@@ -147,6 +164,16 @@ void timeline_completed(struct timeline *timeline, unsigned block)
     timeline->came[came]++;
     timeline->open--;
     step(timeline, "We read a CQE: block %u is complete", block);
+}
+
+void timeline_read(struct timeline *timeline, unsigned block, int64_t begin,
+                   int64_t end)
+{
+    struct bar *bar = &timeline->block[block];
+
+    bar->begin = begin - timeline->start;
+    bar->end = end - timeline->start;
+    timeline->came[came_at(timeline, bar->end)]++;
 }
 
 void timeline_partly(struct timeline *timeline)
@@ -226,10 +253,6 @@ void timeline_call(struct timeline *timeline, enum call call)
 
 void timeline_return(struct timeline *timeline)
 {
-    static const enum came came[] = {[CALL_SUBMIT] = IN_SUBMIT,
-                                     [CALL_LOOK] = BETWEEN,
-                                     [CALL_WAIT] = IN_WAIT,
-                                     [OWN_WORK] = AT_WORK};
     static const char *const done[] = {
         [CALL_SUBMIT] = "The submit has returned",
         [CALL_LOOK] = "The look has returned",
@@ -238,7 +261,7 @@ void timeline_return(struct timeline *timeline)
     int error = errno;
     struct bar *bar = &timeline->main[timeline->calls];
 
-    see_completions(timeline, came[bar->call]);
+    see_completions(timeline, came_in[bar->call]);
     bar->end = timeline_now() - timeline->start;
     if (bar->call != OWN_WORK)
         bar->sleeps = timeline_sleeps() - bar->sleeps;
@@ -423,15 +446,22 @@ static void print_main(const char *label, const struct timeline *timeline,
     print_lane(label, lane, width);
 }
 
+/* How much time the full width stands for. 0 comes of a clock too coarse to see it. */
+static int64_t full_scale(const struct timeline *timeline,
+                          const struct timeline *scale)
+{
+    int64_t full =
+        timeline->total > scale->total ? timeline->total : scale->total;
+
+    return full < 1 ? 1 : full;
+}
+
 void timeline_draw(const struct timeline *timeline,
                    const struct timeline *scale)
 {
     unsigned width = lane_width();
-    int64_t full =
-        timeline->total > scale->total ? timeline->total : scale->total;
+    int64_t full = full_scale(timeline, scale);
 
-    if (full < 1)
-        full = 1; /* A clock too coarse to see it. */
     print_ruler(timeline->title, full, width);
     print_main("main", timeline, full, width, false);
     for (unsigned i = 0; i < timeline->blocks; i++) {
@@ -466,11 +496,12 @@ void timeline_draw_main(struct timeline *const *timelines)
     putchar('\n');
 }
 
-void timeline_dots(const struct timeline *timeline, const char *label,
+void timeline_dots(const struct timeline *timeline,
+                   const struct timeline *scale, const char *label,
                    enum call call)
 {
     unsigned width = lane_width();
-    int64_t full = timeline->total < 1 ? 1 : timeline->total;
+    int64_t full = full_scale(timeline, scale);
     enum look lane[WIDTH] = {NOTHING};
 
     for (unsigned i = 0; i < timeline->calls; i++) {

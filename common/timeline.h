@@ -147,6 +147,18 @@ void timeline_submitted(struct timeline *timeline, unsigned block);
  */
 void timeline_completed(struct timeline *timeline, unsigned block);
 
+/**
+ * The whole block is there, and another thread may have read it. It was in flight while
+ * that thread was at it, and it counts as come when that thread had it, by what the main
+ * thread did at that time. To be called by the thread that the timeline belongs to, in
+ * place of timeline_submitted() and timeline_completed().
+ *
+ * @param begin  When the read was handed over to the kernel, by timeline_now().
+ * @param end    When it was done.
+ */
+void timeline_read(struct timeline *timeline, unsigned block, int64_t begin,
+                   int64_t end);
+
 /** A completion was taken that does not end a block: a short read, say. To be
  *  called where timeline_watch() was. */
 void timeline_partly(struct timeline *timeline);
@@ -210,10 +222,11 @@ void timeline_draw(const struct timeline *timeline,
 void timeline_draw_main(struct timeline *const *timelines);
 
 /**
- * Print one more lane, to be drawn right above timeline_draw() of the same pass:
- * a dot wherever a call of this kind has returned.
+ * Print one more lane, to be drawn right above timeline_draw() of the same pass and
+ * with the same scale: a dot wherever a call of this kind has returned.
  */
-void timeline_dots(const struct timeline *timeline, const char *label,
+void timeline_dots(const struct timeline *timeline,
+                   const struct timeline *scale, const char *label,
                    enum call call);
 
 /**

@@ -231,7 +231,7 @@ int main(int argc, char **argv)
     run(&loop);
     timeline_stop(timeline);
 
-    timeline_dots(timeline, "ticks", CALL_LOOK);
+    timeline_dots(timeline, timeline, "ticks", CALL_LOOK);
     timeline_draw(timeline, timeline);
     print_worst(&loop);
     const struct bar *read = &timeline->block[0];

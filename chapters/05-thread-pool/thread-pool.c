@@ -1,13 +1,13 @@
 /*
  * 05 · A thread pool
  *
- * Reads the eight blocks with pread(2) again, but not in the main thread. Four
- * threads take the requests from a queue and wait for the disk, an eventfd(2)
- * tells the event loop of results, and meanwhile a timer ticks in that loop.
+ * An event loop has a timer that ticks every 50 microseconds. Now it also has eight
+ * cold blocks to read. It does that twice. "loop": the loop itself calls pread(2).
+ * "pool": four other threads do, and an eventfd(2) wakes the loop when a block is there.
  *
- * Watch for: no more than four bars side by side, since each thread waits for
- * one read at a time; and ticks that the loop handled during the reads, where
- * the loop of chapter 04 handled none.
+ * Watch for: who sleeps, and the row of dots. In "pool" the main thread sleeps in no
+ * submit, and the timer ticks on while blocks are in flight. There are four of these at
+ * most, because a thread waits for one read at a time.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/05-thread-pool/thread-pool.c common/?*.c -lz -pthread \
@@ -15,392 +15,348 @@
  *
  * Needs: Linux 2.6.27, for the flags of eventfd(2) and timerfd_create(2).
  * Manual pages: pthreads(7), pthread_cond_wait(3), eventfd(2), epoll(7),
- * timerfd_create(2), pthread_getattr_np(3).
+ * timerfd_create(2).
  */
-#define _GNU_SOURCE /* pthread_getattr_np() */
-#include "args.h"
-#include "blocks.h"
-#include "timeline.h"
+#include "job.h"
+#include "ready.h"
 #include "why.h"
 
 #include <err.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = 64, TICK = 50 * 1000 /* Nanoseconds. */ };
+enum { MAX_THREADS = READY_MAX_THREADS, TICK = 50000 /* Nanoseconds. */ };
 
 static unsigned threads = 4;
 
+static void ready(const struct args *args)
+{
+    (void)args;
+    ready_threads(threads);
+}
+
 static const struct program program = {
     .name = "05-thread-pool",
-    .does = "Reads blocks of a file in a pool of threads beside an event loop.",
-    .reads_blocks = true,
-    .takes_file = true,
+    .does = "Reads blocks in an event loop, and then in a pool of threads.",
+    .ready = ready,
+    .ticks = true,
+    .facts = FACT_IN_FLIGHT | FACT_SLEEPS_IN_SUBMIT | FACT_THREADS |
+             FACT_COMPLETED | FACT_ORDER,
     .options =
         (const struct program_option[]){OPTION_NUMBER("threads",
                                                       "threads in the pool",
                                                       &threads, 1, MAX_THREADS),
-                                        OPTION_END},
+                                        JOB_WARM, OPTION_END},
 };
 
-/* One block's way through the pool. From push() until its result is taken it
-   belongs to the pool, and the main thread must not touch it. */
-struct request {
-    struct request *next;
-    const struct blocks *blocks;
-    unsigned i;         /* Which of them. */
-    int64_t res;        /* Bytes, or -errno. */
-    int64_t begin, end; /* When a thread was at it; CLOCK_MONOTONIC. */
-};
+/* --- What all threads share ------------------------------------------------ */
 
-struct queue {
-    struct request *first, *last;
-};
+/* A mutex is a lock that one thread has at a time. This one guards the five numbers below
+   it: nobody looks at these without it. Two threads that changed `next` at the same time
+   could take the same block.
 
+   The two queues are as simple as can be. Blocks are handed over in their order, so two
+   numbers say which of them wait for a thread: `next` and those after it, up to
+   `handed`. And order[] has the blocks that are done, in the order in which they came.
+
+   What is in result[i] needs no lock. It belongs to whoever has block i: to the main
+   thread, then to the thread that took it, then to the main thread again. The memory of
+   the block goes the same way. Until the result is back, nobody may free it. */
 struct pool {
-    pthread_mutex_t mutex; /* Guards what stands between here ... */
-    struct queue todo, done;
-    bool stop;           /* ... and here. */
-    pthread_cond_t work; /* There is something to do, or to stop. */
-    int wake;            /* The eventfd: there is something in `done`. */
-    atomic_uint reading; /* How many threads are in pread(). */
+    const struct blocks *blocks;
+    pthread_mutex_t mutex;
+    unsigned next, handed;            /* The blocks that nobody has taken. */
+    unsigned order[MAX_BLOCKS], done; /* The blocks that are there. */
+    bool stop;                        /* The threads are to end. */
+    pthread_cond_t work; /* News for the threads: look at these numbers. */
+    int wake;            /* News for the loop, an eventfd: look at `done`. */
     pthread_t thread[MAX_THREADS];
+    atomic_uint reading; /* So many threads are in pread() now. */
+    struct result {
+        int64_t res;        /* Bytes, or -errno. */
+        int64_t begin, end; /* When the read was made; timeline_now(). */
+        long sleeps;        /* How often the thread slept in it. */
+    } result[MAX_BLOCKS];
 };
 
-/* Any thread of the pool may have to end the program, but exit(3) is for one at
-   a time: "MT-Unsafe" says its manual page. The first one here gets through.
-   (The main thread's err() does not come by here.) */
-__attribute__((noreturn)) static void give_up(int error, const char *doing)
+/* One block, in whichever thread this is. blocks_read() is the loop around pread() of
+   chapter 01. If it fails, this is not the place to say so: the one who asked is another
+   thread. errno would not get there, since each thread has its own. So the error goes
+   where the number of bytes would: below 0. */
+static void read_block(struct pool *pool, unsigned i)
+{
+    struct result *result = &pool->result[i];
+    long sleeps = timeline_sleeps();
+
+    atomic_fetch_add(&pool->reading, 1);
+    result->begin = timeline_now();
+    result->res = blocks_read(pool->blocks, i);
+    result->end = timeline_now();
+    atomic_fetch_sub(&pool->reading, 1);
+    result->sleeps = timeline_sleeps() - sleeps;
+}
+
+/* --- In the threads of the pool -------------------------------------------- */
+
+/* As err(), for a thread of the pool. err() calls exit(), and that is for one thread at
+   a time: exit(3) says "MT-Unsafe". So this ends with _exit(). Several threads may come
+   here at once, and only the first gets through. */
+__attribute__((noreturn)) static void give_up(const char *doing)
 {
     static pthread_mutex_t first = PTHREAD_MUTEX_INITIALIZER;
 
-    pthread_mutex_lock(&first); /* Never unlocked again. */
-    errx(1, "%s: %s%s", doing, strerror(error), why_no_thread(error));
+    pthread_mutex_lock(&first); /* And never unlocked. */
+    warn("%s", doing);
+    _exit(1);
 }
 
-/* The pthread functions return the error and leave errno alone. */
-static void must(int error, const char *doing)
-{
-    if (error)
-        give_up(error, doing);
-}
-
-/* Used as they are here, the calls on a mutex and a condition of the default
-   kind have no error to return. So they go unchecked. */
-static void lock(struct pool *pool)
-{
-    pthread_mutex_lock(&pool->mutex);
-}
-
-static void unlock(struct pool *pool)
-{
-    pthread_mutex_unlock(&pool->mutex);
-}
-
-static void append(struct queue *queue, struct request *request)
-{
-    request->next = NULL;
-    if (queue->first)
-        queue->last->next = request;
-    else
-        queue->first = request;
-    queue->last = request;
-}
-
-/* --- In the threads of the pool ------------------------------------------ */
-
-/* The eventfd is a counter: this adds one, and the loop, which waits for it to
-   be more than zero, wakes up. Eight bytes are written whole or not at all. */
+/* An eventfd is a counter in the kernel, and eventfd_write(3) adds to it. While the
+   counter is not 0, the descriptor is readable, and epoll_wait() says so. */
 static void wake_loop(const struct pool *pool)
 {
-    while (write(pool->wake, &(uint64_t){1}, sizeof(uint64_t)) < 0)
+    while (eventfd_write(pool->wake, 1))
         if (errno != EINTR)
-            give_up(errno, "waking the event loop");
+            give_up("waking the event loop");
 }
 
+/* The life of a thread in the pool. It sleeps in two places: in pthread_cond_wait(), for
+   something to do, and in read_block(), for the disk. It has the mutex in neither.
+
+   pthread_cond_wait() gives the mutex back and goes to sleep, in one step. If these were
+   two steps, a signal between them would be lost. When it returns, it has the mutex
+   again. It may return although there is nothing to do: another thread was quicker, or
+   there was no signal at all. Therefore it stands in a loop.
+
+   After the read, first order[], then wake_loop(). A loop that wakes up must find what it
+   was woken for. And the mutex is given back before that. Otherwise the loop could wake
+   up at once, and would have to wait for us: 05-cost shows what that costs. */
 static void *work(void *argument)
 {
     struct pool *pool = argument;
 
-    lock(pool);
+    pthread_mutex_lock(&pool->mutex);
     for (;;) {
-        /* A loop: a thread may wake up although another one was quicker to
-           the request, or for no reason at all. pthread_cond_wait() gives the
-           mutex back while it sleeps, and has it again when it returns. */
-        while (!pool->todo.first && !pool->stop)
+        while (pool->next == pool->handed && !pool->stop)
             pthread_cond_wait(&pool->work, &pool->mutex);
-        struct request *request = pool->todo.first;
-        if (!request)
-            break; /* To stop, and nothing is left to do. */
-        pool->todo.first = request->next;
-        unlock(pool); /* Nobody else shall wait while this thread reads. */
+        if (pool->stop)
+            break;
+        unsigned i = pool->next++;
+        pthread_mutex_unlock(&pool->mutex);
 
-        atomic_fetch_add(&pool->reading, 1);
-        request->begin = timeline_now();
-        /* Chapter 01's loop. But this thread has nobody to complain to: an
-           error goes back where a number of bytes would, negative. */
-        request->res = blocks_read(request->blocks, request->i);
-        request->end = timeline_now();
-        atomic_fetch_sub(&pool->reading, 1);
+        read_block(pool, i); /* Here it sleeps, and nobody waits for it. */
 
-        /* From append() on the request is the loop's again. The eventfd comes
-           last: a loop that wakes up must find what it was woken for. */
-        lock(pool);
-        append(&pool->done, request);
-        unlock(pool);
+        pthread_mutex_lock(&pool->mutex);
+        pool->order[pool->done++] = i;
+        pthread_mutex_unlock(&pool->mutex);
         wake_loop(pool);
-        lock(pool);
+        pthread_mutex_lock(&pool->mutex);
     }
-    unlock(pool);
+    pthread_mutex_unlock(&pool->mutex);
     return NULL;
 }
 
-/* --- In the main thread: the pool from outside --------------------------- */
+/* --- The pool, from the main thread ---------------------------------------- */
 
+/* The pthread functions return their error, and leave errno alone. */
 static void pool_start(struct pool *pool)
 {
-    *pool = (struct pool){.wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
-    if (pool->wake < 0)
-        err(1, "creating the eventfd");
-    must(pthread_mutex_init(&pool->mutex, NULL), "making the mutex");
-    must(pthread_cond_init(&pool->work, NULL), "making the condition");
-    for (unsigned t = 0; t < threads; t++)
-        must(pthread_create(&pool->thread[t], NULL, work, pool),
-             "starting a thread of the pool");
-}
-
-static void push(struct pool *pool, struct request *request)
-{
-    lock(pool);
-    append(&pool->todo, request);
-    unlock(pool);
-    pthread_cond_signal(&pool->work);
-}
-
-/* What the pool works on and with must stay until no thread can touch it, and
-   that is so once all are joined. */
-static void pool_stop(struct pool *pool)
-{
-    lock(pool);
-    pool->stop = true;
-    unlock(pool);
-    pthread_cond_broadcast(&pool->work);
-    for (unsigned t = 0; t < threads; t++)
-        must(pthread_join(pool->thread[t], NULL), "waiting for a thread's end");
-    must(pthread_cond_destroy(&pool->work), "destroying the condition");
-    must(pthread_mutex_destroy(&pool->mutex), "destroying the mutex");
-    if (close(pool->wake))
-        err(1, "closing the eventfd");
-}
-
-/* --- In the main thread: the event loop ---------------------------------- */
-
-struct reader {
-    const struct blocks *blocks;
-    struct timeline *timeline;
-    struct pool pool;
-    struct request *requests; /* One for each block. */
-    int epoll, timer;
-    unsigned finished, ticks;
-};
-
-static void submit(struct reader *r, unsigned i)
-{
-    r->requests[i] = (struct request){.blocks = r->blocks, .i = i};
-    timeline_submitted(r->timeline, i);
-    push(&r->pool, &r->requests[i]);
-}
-
-static void take_results(struct reader *r)
-{
-    struct pool *pool = &r->pool;
-    uint64_t times;
-
-    /* First the counter, then the queue. The other way round, a result that
-       came in between would be left lying, with its wake-up used up. One read
-       takes the whole counter: three results may come with one wake-up. */
-    if (read(pool->wake, &times, sizeof(times)) < 0 && errno != EAGAIN &&
-        errno != EINTR) /* Then it is still readable: in the next turn. */
-        err(1, "reading the eventfd");
-    lock(pool);
-    struct request *request = pool->done.first;
-    pool->done.first = NULL;
-    unlock(pool);
-
-    for (; request; request = request->next) {
-        if (request->res <= 0)
-            blocks_failed(r->blocks, request->i, request->res);
-        timeline_completed(r->timeline, request->i);
-        /* In flight means that a thread was at it, not that it was queued. */
-        struct bar *bar = &r->timeline->block[request->i];
-        bar->begin = request->begin - r->timeline->start;
-        bar->end = request->end - r->timeline->start;
-        r->finished++;
+    for (unsigned t = 0; t < threads; t++) {
+        int error = pthread_create(&pool->thread[t], NULL, work, pool);
+        if (error)
+            errx(1, "starting thread %u: %s%s", t, strerror(error),
+                 why_no_thread(error));
     }
 }
 
-static void tick(struct reader *r)
-{
-    uint64_t times;
+/* All blocks at once. This thread has the mutex for as long as it takes to write one
+   number, and the others have it for hardly longer. So submit does not wait for the disk.
 
-    if (read(r->timer, &times, sizeof(times)) < 0 && errno != EAGAIN &&
-        errno != EINTR)
-        err(1, "reading the timer");
-    /* Ticks before the first read and behind the last prove nothing. */
-    if (atomic_load(&r->pool.reading) > 0)
-        r->ticks++;
+   Broadcast wakes all threads of the pool, since there is work for all of them. For a
+   single request pthread_cond_signal() would do: it wakes one. */
+static void pool_submit(struct pool *pool, unsigned blocks)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->handed = blocks;
+    pthread_mutex_unlock(&pool->mutex);
+    pthread_cond_broadcast(&pool->work);
 }
 
-/* One turn of the loop. To look is to take what is there without waiting. */
-static void turn(struct reader *r, enum call call)
-{
-    struct epoll_event events[2];
+/* `stop` is set with the mutex. Otherwise a thread could have looked at it a moment ago,
+   and go to sleep a moment later: that one would miss the broadcast, and sleep for ever.
 
-    timeline_call(r->timeline, call);
-    int n = epoll_wait(r->epoll, events, 2, call == CALL_LOOK ? 0 : -1);
-    timeline_return(r->timeline);
+   To join a thread is to wait until it has ended. Only then is it safe to free what it
+   worked with. It can fail only for a thread that is none, or not ours to join. */
+static void pool_stop(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->mutex);
+    pool->stop = true;
+    pthread_mutex_unlock(&pool->mutex);
+    pthread_cond_broadcast(&pool->work);
+    for (unsigned t = 0; t < threads; t++)
+        pthread_join(pool->thread[t], NULL);
+}
+
+/* --- The event loop -------------------------------------------------------- */
+
+struct loop {
+    struct pool pool;
+    struct timeline *timeline; /* It belongs to the main thread. */
+    int epoll, timer;
+    unsigned complete; /* So many blocks were found complete. */
+    long ticks;        /* That were handled while a block was being read. */
+    long sleeps;       /* Of all reads. */
+};
+
+/* Take a descriptor's number, which makes it 0 again. Otherwise epoll_wait() would report
+   the descriptor at once, again and again. */
+static void drain(int fd)
+{
+    uint64_t number;
+
+    while (read(fd, &number, sizeof(number)) < 0)
+        if (errno != EINTR)
+            err(1, "reading an eventfd or a timer");
+}
+
+/* Stands for all that the loop has to do for others. Chapter 04 has it, too. */
+static void on_tick(struct loop *loop)
+{
+    timeline_call(loop->timeline, CALL_LOOK); /* A dot in the picture. */
+    drain(loop->timer);
+    timeline_return(loop->timeline);
+    loop->ticks += atomic_load(&loop->pool.reading) > 0;
+}
+
+static void finish(struct loop *loop, unsigned i)
+{
+    const struct result *result = &loop->pool.result[i];
+
+    if (result->res <= 0)
+        blocks_failed(loop->pool.blocks, i, result->res);
+    timeline_read(loop->timeline, i, result->begin, result->end);
+    loop->sleeps += result->sleeps;
+    loop->complete++;
+}
+
+/* First the counter, then the queue. In the other order, a block that comes in between
+   would be left in the queue, and its news would be gone with the counter.
+
+   And all that is in the queue: when three threads have written, the counter is 3, and
+   the loop wakes up once. */
+static void on_results(struct loop *loop)
+{
+    struct pool *pool = &loop->pool;
+
+    drain(pool->wake);
+    pthread_mutex_lock(&pool->mutex);
+    unsigned done = pool->done;
+    pthread_mutex_unlock(&pool->mutex);
+    while (loop->complete < done)
+        finish(loop, pool->order[loop->complete]);
+}
+
+/* One turn of the loop: wait for whatever happens next, and handle it. */
+static void turn(struct loop *loop, int timeout)
+{
+    struct epoll_event event[2];
+
+    timeline_call(loop->timeline, CALL_WAIT);
+    int n = epoll_wait(loop->epoll, event, 2, timeout);
+    timeline_return(loop->timeline);
     if (n < 0 && errno != EINTR)
         err(1, "waiting for events");
     for (int k = 0; k < n; k++) {
-        if (events[k].data.fd == r->timer)
-            tick(r);
+        if (event[k].data.fd == loop->timer)
+            on_tick(loop);
         else
-            take_results(r);
+            on_results(loop);
     }
 }
 
-static void watch(const struct reader *r, int fd, const char *what)
+static void start(struct loop *loop, struct timeline *timeline)
 {
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
-
-    if (epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &event))
-        err(1, "watching the %s", what);
+    loop->timeline = timeline;
+    loop->complete = 0;
+    loop->ticks = loop->sleeps = 0;
 }
 
-static void set_timer(const struct reader *r, long nanoseconds)
-{
-    struct itimerspec every = {.it_value.tv_nsec = nanoseconds,
-                               .it_interval.tv_nsec = nanoseconds};
+/* --- The two passes -------------------------------------------------------- */
 
-    if (timerfd_settime(r->timer, 0, &every, NULL))
+/* What chapter 04 warned of. Between two blocks the loop looks whether anybody else wants
+   something. While it reads, nobody looks. */
+static void read_in_loop(const struct blocks *blocks, struct timeline *timeline,
+                         void *context)
+{
+    struct loop *loop = context;
+
+    start(loop, timeline);
+    for (unsigned i = 0; i < blocks->count; i++) {
+        timeline_call(timeline, CALL_SUBMIT);
+        read_block(&loop->pool, i);
+        timeline_return(timeline);
+        finish(loop, i);
+        turn(loop, 0); /* 0: do not wait for anything. */
+    }
+    timeline_fact(timeline, "ticks during the reads", loop->ticks);
+}
+
+/* The same reads, handed over. From here on the loop only waits for events, and a block
+   that is there is one of them. */
+static void read_in_pool(const struct blocks *blocks, struct timeline *timeline,
+                         void *context)
+{
+    struct loop *loop = context;
+
+    start(loop, timeline);
+    timeline_call(timeline, CALL_SUBMIT);
+    pool_submit(&loop->pool, blocks->count);
+    timeline_return(timeline);
+    while (loop->complete < blocks->count)
+        turn(loop, -1); /* -1: for as long as it takes. */
+    timeline_fact(timeline, "ticks during the reads", loop->ticks);
+    timeline_fact(timeline, "sleeps of the workers", loop->sleeps);
+}
+
+/* epoll watches two descriptors. `data` comes back with the event, and says which. The
+   timer ticks from now on, whether or not anybody handles that. */
+static void loop_open(struct loop *loop)
+{
+    loop->epoll = epoll_create1(EPOLL_CLOEXEC);
+    loop->timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
+    loop->pool.wake = eventfd(0, EFD_CLOEXEC);
+    if (loop->epoll < 0 || loop->timer < 0 || loop->pool.wake < 0)
+        err(1, "making epoll, a timer and an eventfd");
+
+    struct itimerspec every = {{0, TICK}, {0, TICK}};
+    if (timerfd_settime(loop->timer, 0, &every, NULL))
         err(1, "setting the timer");
-}
-
-/* The job: all blocks handed over at once, and a timer that ticks. */
-static void read_all(struct reader *r)
-{
-    blocks_clear(r->blocks);
-    set_timer(r, TICK);
-    timeline_start(r->timeline);
-    timeline_call(r->timeline, CALL_SUBMIT);
-    for (unsigned i = 0; i < r->blocks->count; i++)
-        submit(r, i);
-    timeline_return(r->timeline);
-    turn(r, CALL_LOOK);
-    while (r->finished < r->blocks->count)
-        turn(r, CALL_WAIT);
-    timeline_stop(r->timeline);
-    timeline_threads(r->timeline);
-    set_timer(r, 0); /* Never again. */
-}
-
-/* --- What it costs ------------------------------------------------------- */
-
-/* The same blocks, now in the page cache, one at a time. There is no disk to
-   wait for, and no tick: what sleeps is due to the pool alone. */
-static void count_switches(struct reader *r)
-{
-    unsigned count = r->blocks->count;
-
-    r->finished = 0;
-    timeline_start(r->timeline);
-    long before = timeline_switches();
-    for (unsigned i = 0; i < count; i++) {
-        submit(r, i);
-        while (r->finished <= i)
-            turn(r, CALL_WAIT);
+    int fds[] = {loop->timer, loop->pool.wake};
+    for (int k = 0; k < 2; k++) {
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = fds[k]};
+        if (epoll_ctl(loop->epoll, EPOLL_CTL_ADD, fds[k], &event))
+            err(1, "adding the timer and the eventfd to epoll");
     }
-    long switches = timeline_switches() - before;
-    timeline_stop(r->timeline);
-    printf("context switches: %ld for %u warm reads, %.1f a read\n", switches,
-           count, (double)switches / count);
-}
-
-/* How much address space a thread's stack takes, and how much memory. */
-static void measure_stack(const struct pool *pool)
-{
-    pthread_attr_t attributes;
-    void *stack;
-    size_t size, page = (size_t)sysconf(_SC_PAGESIZE), touched = 0;
-
-    must(pthread_getattr_np(pool->thread[0], &attributes),
-         "asking for a thread's attributes");
-    must(pthread_attr_getstack(&attributes, &stack, &size),
-         "asking for a thread's stack");
-    must(pthread_attr_destroy(&attributes), "freeing a thread's attributes");
-
-    printf("stack of a thread: %zu KiB reserved, ", size >> 10);
-    unsigned char *in_core = malloc(size / page + 1);
-    if (!in_core)
-        err(1, "allocating the page map of a stack");
-    /* mincore() can tell of memory as it tells of a file: chapter 01. */
-    if (mincore(stack, size, in_core)) {
-        puts("unknown how much is touched");
-    } else {
-        for (size_t i = 0; i < size / page; i++)
-            touched += in_core[i] & 1U;
-        printf("%zu KiB touched\n", touched * page >> 10);
-    }
-    free(in_core);
 }
 
 int main(int argc, char **argv)
 {
-    struct args args = args_parse(argc, argv, &program);
-    struct reader r = {0};
-    struct blocks blocks;
+    static struct loop loop = {.pool = {.mutex = PTHREAD_MUTEX_INITIALIZER,
+                                        .work = PTHREAD_COND_INITIALIZER}};
+    struct job *job = job_open(argc, argv, &program);
 
-    blocks_open(&blocks, &args);
-    r.blocks = &blocks;
-    r.requests = calloc(blocks.count, sizeof(*r.requests));
-    r.epoll = epoll_create1(EPOLL_CLOEXEC);
-    r.timer = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
-    if (!r.requests || r.epoll < 0 || r.timer < 0)
-        err(1, "setting up the event loop");
-    pool_start(&r.pool);
-    watch(&r, r.pool.wake, "eventfd");
-    watch(&r, r.timer, "timer");
-
-    blocks_drop(&blocks);
-    blocks_announce(&blocks);
-    struct timeline *cold = timeline_new("pool", blocks.count);
-    struct timeline *warm = timeline_new("warm", blocks.count);
-    r.timeline = cold;
-    read_all(&r);
-    timeline_draw(cold, cold);
-    timeline_facts(cold, blocks_checksum(&blocks));
-    printf("ticks during the reads: %u\n\n", r.ticks);
-
-    r.timeline = warm;
-    count_switches(&r);
-    measure_stack(&r.pool);
-
-    pool_stop(&r.pool);
-    if (close(r.timer) || close(r.epoll))
+    loop.pool.blocks = job_blocks(job);
+    loop_open(&loop);
+    job_pass(job, "loop", read_in_loop, &loop);
+    pool_start(&loop.pool); /* Before the clock starts, as in a server. */
+    job_pass(job, "pool", read_in_pool, &loop);
+    pool_stop(&loop.pool);
+    if (close(loop.pool.wake) || close(loop.timer) || close(loop.epoll))
         err(1, "closing the event loop");
-    timeline_trace(args.trace, (struct timeline *[]){cold, warm, NULL});
-    timeline_free(warm);
-    timeline_free(cold);
-    free(r.requests);
-    blocks_close(&blocks);
-    return 0;
+    return job_close(job);
 }
