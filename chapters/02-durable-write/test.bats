@@ -561,6 +561,7 @@ replacing() {
 # disks: loop devices of ours. They have a file in memory.
 disks() { losetup -nlO BACK-FILE | grep -c 'memfd:disk' || :; }
 
+# bats test_tags=deep
 @test "nothing is left, however it ends: not a disk, nor a mount, nor a folder" {
     need_strace
     need_mounts
