@@ -58,6 +58,8 @@ const char *probe_feature(unsigned bit);
  * @return 0, or an errno. EINVAL: the kernel is older than 5.6, and has no table.
  */
 int probe_table(void);
+
+/** Does io_uring know this request? After probe_table(). */
 probe_fn probe_opcode;
 
 /** Hand one request to Linux AIO, and wait for it. It can end at once, without a disk:
