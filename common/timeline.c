@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <err.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -650,7 +651,7 @@ static void print_threads(const struct timeline *timeline)
         puts("threads: unknown, /proc/self/task can't be read");
 }
 
-void timeline_fact(struct timeline *timeline, const char *name, long value)
+static void add_fact(struct timeline *timeline, struct own_fact fact)
 {
     unsigned i = 0;
 
@@ -658,7 +659,18 @@ void timeline_fact(struct timeline *timeline, const char *name, long value)
         i++;
     if (i == TIMELINE_OWN_FACTS)
         errx(1, "more than %d facts of a pass", TIMELINE_OWN_FACTS);
-    timeline->own[i] = (struct own_fact){name, value};
+    timeline->own[i] = fact;
+}
+
+void timeline_fact(struct timeline *timeline, const char *name, long value)
+{
+    add_fact(timeline, (struct own_fact){name, value, false});
+}
+
+void timeline_fact_time(struct timeline *timeline, const char *name,
+                        int64_t nanoseconds)
+{
+    add_fact(timeline, (struct own_fact){name, nanoseconds, true});
 }
 
 void timeline_facts(const struct timeline *timeline, uint32_t checksum)
@@ -689,8 +701,12 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum)
         print_order(timeline);
     if (facts & FACT_TIME)
         print_time(timeline);
-    for (const struct own_fact *own = timeline->own; own->name; own++)
-        printf("%s: %ld\n", own->name, own->value);
+    for (const struct own_fact *own = timeline->own; own->name; own++) {
+        if (own->time)
+            printf("%s: %.2f ms\n", own->name, (double)own->value / 1e6);
+        else
+            printf("%s: %" PRId64 "\n", own->name, own->value);
+    }
     printf("total: %.2f ms\n", ms(timeline->total));
     printf("checksum: %08x\n", (unsigned)checksum);
 }

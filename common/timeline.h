@@ -80,7 +80,8 @@ struct ring_counters {
 /** A fact that only the chapter can count. */
 struct own_fact {
     const char *name; /**< NULL after the last. */
-    long value;       /**< What it counted. */
+    int64_t value;    /**< What it counted, or nanoseconds. */
+    bool time;        /**< Which of the two. */
 };
 
 /** The record of one pass over the blocks. */
@@ -244,6 +245,10 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum);
  * @param name  Before the colon; not copied.
  */
 void timeline_fact(struct timeline *timeline, const char *name, long value);
+
+/** The same for a time. It is printed in milliseconds. */
+void timeline_fact_time(struct timeline *timeline, const char *name,
+                        int64_t nanoseconds);
 
 /** How often the main thread slept in calls of this kind. */
 long timeline_slept(const struct timeline *timeline, enum call call);

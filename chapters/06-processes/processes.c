@@ -102,8 +102,7 @@ __attribute__((noreturn)) static void give_up(const char *doing)
 
 /* Tell the kernel of the block that is `distance` blocks after this one: chapter 03.
    With four workers and a distance of 4, that is about the next block this worker will
-   get. Advice for block i + 1 would come too late: a neighbor is reading that one by
-   now.
+   get. Neighbors are reading the blocks between by now.
 
    It is one call for each block. The first `distance` blocks get none. */
 static void advise_ahead(struct reader *r, unsigned i)
@@ -139,8 +138,8 @@ static void read_blocks(struct reader *r, struct worker *me)
             atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed);
         if (i >= r->blocks->count)
             return;
-        shared->block[i].taken = timeline_now();
         advise_ahead(r, i);
+        shared->block[i].taken = timeline_now();
         me->block = i;
         me->res = blocks_read(r->blocks, i); /* Here it sleeps. */
         if (me->res <= 0)
@@ -214,9 +213,10 @@ static void look_at(const struct reader *r, unsigned w, int status)
 
 /* waitpid(-1): for any one of them. If we waited for worker 0 first, we would hear of
    worker 3's death only when 0 is done. And it is processes that we wait for, and not a
-   count of blocks: the dead do not count.
+   number of blocks: the dead read no more.
 
-   When waitpid() has returned a worker, we see all that this worker wrote. */
+   When waitpid() has returned a worker, we see all that this worker wrote. It may return
+   a child that is none of ours. Whoever exec'ed us may have had some. */
 static void wait_for_workers(const struct reader *r, struct timeline *timeline)
 {
     for (unsigned left = workers; left > 0;) {
@@ -230,19 +230,23 @@ static void wait_for_workers(const struct reader *r, struct timeline *timeline)
             err(1, "waiting for %u workers", left);
         while (w < workers && r->pid[w] != pid)
             w++;
-        if (w == workers)
-            continue; /* Not ours: whoever exec'ed us may have had children. */
-        look_at(r, w, status);
-        left--;
+        if (w < workers) {
+            look_at(r, w, status);
+            left--;
+        }
     }
 }
 
 /* A block is in flight from when somebody hands its request over to the kernel. That is
-   the advice or the read, whichever came first. */
+   the advice or the read, whichever came first.
+
+   `total` goes on until all workers have ended, and to end a process takes time. So when
+   the last block was there is a fact of its own. */
 static void record(const struct reader *r, struct timeline *timeline)
 {
     const struct shared *shared = r->shared;
     long sleeps = 0;
+    int64_t last = 0;
 
     for (unsigned i = 0; i < r->blocks->count; i++) {
         int64_t begin = shared->block[i].taken;
@@ -251,10 +255,13 @@ static void record(const struct reader *r, struct timeline *timeline)
             begin = advised;
         timeline->block[i].begin = begin - timeline->start;
         timeline->block[i].end = shared->block[i].full - timeline->start;
+        if (timeline->block[i].end > last)
+            last = timeline->block[i].end;
     }
     for (unsigned w = 0; w < workers; w++)
         sleeps += shared->worker[w].sleeps;
     timeline_fact(timeline, "sleeps of the workers", sleeps);
+    timeline_fact_time(timeline, "last block after", last);
 }
 
 /* The clock starts again when the workers are there. start_now() is the submit: one
@@ -283,7 +290,8 @@ int main(int argc, char **argv)
 {
     /* Whoever started us may ignore SIGCHLD, and we have inherited that. Then dead
        children vanish, and waitpid() finds none. */
-    signal(SIGCHLD, SIG_DFL);
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR)
+        err(1, "setting what SIGCHLD does");
 
     struct job *job = job_open(argc, argv, &program);
     struct blocks *blocks = job_blocks(job);

@@ -11,7 +11,7 @@
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/06-processes/ways.c \
  *           chapters/06-processes/start.c common/?*.c -lz -pthread -o 06-ways
  *
- * Needs: Linux 2.6.
+ * Needs: Linux 2.6.27, for pipe2(2).
  * Manual pages: fork(2), pthreads(7), prctl(2), getrusage(2).
  */
 #include "args.h"
@@ -61,9 +61,8 @@ static const struct program program = {
 
 /* In memory that processes share. Threads share all memory anyway. */
 struct shared {
-    pthread_barrier_t barrier; /* All workers and the main thread meet here. */
-    atomic_uint next;          /* The first block that nobody has taken. */
-    atomic_long sleeps;        /* In reads of blocks, of everybody. */
+    atomic_uint next; /* The first that nobody has taken. */
+    atomic_long worker_sleeps, main_sleeps; /* In reads of blocks. */
     int64_t begin[MAX_BLOCKS], end[MAX_BLOCKS];
     int64_t res[MAX_BLOCKS]; /* What its read has returned. */
 };
@@ -73,7 +72,11 @@ enum { IN_FLIGHT, SLEEPS, MAIN_SLEEPS, MAKING, READING, COLUMNS };
 
 static struct blocks blocks;
 static struct shared *shared;
-static pid_t pids[WORKERS];
+static pthread_barrier_t
+    barrier; /* All threads meet here, and the main thread. */
+
+/* Is this a worker? Each thread has this variable for itself, and each process. */
+static _Thread_local bool is_worker;
 
 /* --- One block ------------------------------------------------------------- */
 
@@ -87,7 +90,8 @@ static void read_block(unsigned i)
         shared->begin[i] = timeline_now();
     shared->res[i] = blocks_read(&blocks, i);
     shared->end[i] = timeline_now();
-    atomic_fetch_add(&shared->sleeps, timeline_sleeps() - sleeps);
+    atomic_fetch_add(is_worker ? &shared->worker_sleeps : &shared->main_sleeps,
+                     timeline_sleeps() - sleeps);
 }
 
 /* From here on the block is in flight, as in chapter 03. */
@@ -102,119 +106,111 @@ static void advise(unsigned i)
         err(1, "giving advice on %s", blocks.path);
 }
 
-/* What a worker does, be it a thread or a process. A barrier lets nobody through before
-   all are there. The first time all are ready. The second time all blocks are there, and
-   nobody has spent time on ending yet. */
-static void *work(void *unused)
+/* What a worker does, be it a thread or a process. */
+static void work(void)
 {
     unsigned i;
 
-    pthread_barrier_wait(&shared->barrier);
+    is_worker = true;
     while ((i = atomic_fetch_add(&shared->next, 1)) < blocks.count)
         read_block(i);
-    pthread_barrier_wait(&shared->barrier);
-    return unused;
 }
 
 /* --- The four ways --------------------------------------------------------- */
 
-/* Each way makes its workers first, if it has any. Until all of them are ready is MAKING.
-   From then until all blocks are there is READING. */
-static void start(double *result)
-{
-    pthread_barrier_wait(&shared->barrier);
-    result[MAKING] = (double)timeline_now() - result[MAKING];
-    result[READING] = (double)timeline_now();
-}
+/* Each way returns when its blocks are there, and says when all its workers were ready.
+   From then on the blocks are read. */
 
-static void stop(double *result)
+static int64_t one_by_one(void)
 {
-    pthread_barrier_wait(&shared->barrier);
-    result[READING] = (double)timeline_now() - result[READING];
-}
+    int64_t ready = timeline_now();
 
-static void one_by_one(double *result)
-{
-    start(result);
     for (unsigned i = 0; i < blocks.count; i++)
         read_block(i);
-    stop(result);
-    result[MAIN_SLEEPS] = (double)atomic_load(&shared->sleeps);
+    return ready;
 }
 
-static void advice(double *result)
+static int64_t advice(void)
 {
-    start(result);
+    int64_t ready = timeline_now();
+
     for (unsigned i = 0; i < blocks.count; i++)
         advise(i);
     for (unsigned i = 0; i < blocks.count; i++)
         read_block(i);
-    stop(result);
-    result[MAIN_SLEEPS] = (double)atomic_load(&shared->sleeps);
+    return ready;
 }
 
-/* Threads share all memory, and one table of open files. So there is nothing to map. */
-static void threads(double *result)
+static void *thread_work(void *unused)
+{
+    pthread_barrier_wait(&barrier);
+    work();
+    return unused;
+}
+
+/* Threads share all memory, and one table of open files. So there is nothing to map. A
+   barrier lets nobody through before all are there. */
+static int64_t threads(void)
 {
     pthread_t thread[WORKERS];
 
+    if ((errno = pthread_barrier_init(&barrier, NULL, 1 + WORKERS)))
+        err(1, "making a barrier");
     for (unsigned w = 0; w < WORKERS; w++)
-        if ((errno = pthread_create(&thread[w], NULL, work, NULL)))
+        if ((errno = pthread_create(&thread[w], NULL, thread_work, NULL)))
             errx(1, "making thread %u: %s%s", w, strerror(errno),
                  why_no_thread(errno));
-    start(result);
-    stop(result);
+    pthread_barrier_wait(&barrier);
+    int64_t ready = timeline_now();
     for (unsigned w = 0; w < WORKERS; w++)
         if ((errno = pthread_join(thread[w], NULL)))
             err(1, "waiting for thread %u", w);
+    pthread_barrier_destroy(&barrier);
+    return ready;
 }
 
-/* A barrier does not learn of the dead. Who waits there for a worker that was killed, waits
-   for ever. So this handler ends the program. It may call only what signal-safety(7) lists,
-   and the workers end with us. */
-static void child_ended(int number, siginfo_t *info, void *context)
+/* The start is the lesson's, and so are prctl() and getppid(): the children end if we do.
+   It is no barrier. A process may be killed, and who waits for the dead at a barrier waits
+   for ever. The dead close their pipes. */
+static int64_t processes(void)
 {
-    static const char says[] = "06-ways: a worker has died\n";
+    pid_t parent = getpid(), pid[WORKERS];
+    struct start start;
+    int status;
 
-    (void)number;
-    (void)context;
-    for (unsigned w = 0; w < WORKERS; w++)
-        if (info->si_pid == pids[w] && info->si_status != 0)
-            _exit(write(STDERR_FILENO, says, sizeof(says) - 1) > 0 ? 1 : 3);
-}
-
-/* prctl() and getppid() are the lesson's: the children end if we do. */
-static void processes(double *result)
-{
-    pid_t parent = getpid();
-
-    fflush(stdout);
+    start_prepare(&start);
     for (unsigned w = 0; w < WORKERS; w++) {
-        pids[w] = fork();
-        if (pids[w] < 0)
+        pid[w] = fork();
+        if (pid[w] < 0)
             errx(1, "forking worker %u: %s%s", w, strerror(errno),
                  why_no_thread(errno));
-        if (pids[w] > 0)
+        if (pid[w] > 0)
             continue;
-        if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
+        if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent ||
+            !start_wait(&start))
             _exit(1);
-        blocks_clear(&blocks); /* Its page tables: see the lesson. */
-        work(NULL);
+        work();
         _exit(0);
     }
-    start(result);
-    stop(result);
-    for (unsigned w = 0; w < WORKERS; w++)
-        while (waitpid(pids[w], NULL, 0) < 0)
+    start_when_ready(&start);
+    int64_t ready = timeline_now();
+    if (!start_now(&start))
+        err(1, "starting the workers");
+    for (unsigned w = 0; w < WORKERS; w++) {
+        while (waitpid(pid[w], &status, 0) < 0)
             if (errno != EINTR)
                 err(1, "waiting for worker %u", w);
+        if (status != 0)
+            errx(1, "worker %u has died", w);
+    }
+    return ready;
 }
 
 /* --- The table ------------------------------------------------------------- */
 
 static const struct way {
     const char *name;
-    void (*read)(double *result);
+    int64_t (*read)(void);
     unsigned workers; /* Besides the main thread. */
 } ways[WAYS] = {
     {"one by one (01)", one_by_one, 0},
@@ -241,26 +237,29 @@ static unsigned most_in_flight(void)
     return most;
 }
 
-/* From a cold cache, as all chapters do. */
+/* From a cold cache, as all chapters do. MAKING is from the first worker to when all are
+   ready, and READING from then to the last block. To end workers takes time, too, and that
+   is in neither. */
 static void measure(const struct way *way, double *result)
 {
-    pthread_barrierattr_t attributes;
+    int64_t last = 0;
 
     blocks_drop(&blocks);
     memset(shared, 0, sizeof(*shared));
-    pthread_barrierattr_init(&attributes);
-    pthread_barrierattr_setpshared(&attributes, PTHREAD_PROCESS_SHARED);
-    pthread_barrier_init(&shared->barrier, &attributes, 1 + way->workers);
-    result[MAIN_SLEEPS] = 0;
-    result[MAKING] = (double)timeline_now();
-    way->read(result);
-    result[SLEEPS] = (double)atomic_load(&shared->sleeps);
-    result[IN_FLIGHT] = most_in_flight();
-    for (unsigned i = 0; i < blocks.count; i++)
+    int64_t begin = timeline_now();
+    int64_t ready = way->read();
+    for (unsigned i = 0; i < blocks.count; i++) {
         if (shared->res[i] <= 0)
             blocks_failed(&blocks, i, shared->res[i]);
-    pthread_barrier_destroy(&shared->barrier);
-    pthread_barrierattr_destroy(&attributes);
+        if (shared->end[i] > last)
+            last = shared->end[i];
+    }
+    long in_main = atomic_load(&shared->main_sleeps);
+    result[IN_FLIGHT] = most_in_flight();
+    result[SLEEPS] = (double)(in_main + atomic_load(&shared->worker_sleeps));
+    result[MAIN_SLEEPS] = (double)in_main;
+    result[MAKING] = (double)(ready - begin);
+    result[READING] = (double)(last - ready);
 }
 
 /* Each number is a median of its own. A mean would be that of the few rounds in which
@@ -276,16 +275,18 @@ static void print_row(const struct way *way, double (*results)[COLUMNS])
     }
     printf("%-20s%7u%9.0f%8.0f%9.0f", way->name, way->workers,
            median[IN_FLIGHT], median[SLEEPS], median[MAIN_SLEEPS]);
-    printf("%10.2f ms%10.2f ms\n", median[MAKING] / 1e6, median[READING] / 1e6);
+    if (way->workers > 0)
+        printf("%10.2f ms", median[MAKING] / 1e6);
+    else
+        printf("%13s", "-");
+    printf("%10.2f ms\n", median[READING] / 1e6);
 }
 
 int main(int argc, char **argv)
 {
-    struct sigaction action = {.sa_sigaction = child_ended,
-                               .sa_flags = SA_SIGINFO | SA_RESTART};
-
-    if (sigaction(SIGCHLD, &action, NULL))
-        err(1, "handling the end of a worker");
+    /* See the lesson. */
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR)
+        err(1, "setting what SIGCHLD does");
 
     struct args args = args_parse(argc, argv, &program);
     static double results[WAYS][MAX_ROUNDS][COLUMNS];
@@ -305,7 +306,7 @@ int main(int argc, char **argv)
         for (unsigned w = 0; w < WAYS; w++)
             measure(&ways[w], results[w][i]);
 
-    printf("%36s%18s\n", "most in", "reads that slept");
+    printf("%36s%18s\n", "most in", "sleeps in reads");
     printf("%-20s%7s%9s%8s%9s%13s%13s\n", "", "workers", "flight", "all",
            "in main", "making them", "reading");
     for (unsigned w = 0; w < WAYS; w++)

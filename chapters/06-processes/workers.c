@@ -61,6 +61,7 @@ struct shared {
     atomic_uint full;  /* Blocks that are read. */
     struct {
         atomic_int block; /* The one that this worker is at, or NOBODY's. */
+        int64_t res;      /* What its last read has returned. */
         pid_t pid;
     } worker[WORKERS];
 };
@@ -102,9 +103,9 @@ static void read_blocks(struct crew *c, unsigned w)
             _exit(3);
         if (i == victim && c->death == IS_KILLED)
             raise(SIGKILL);
-        int64_t res = blocks_read(c->blocks, i);
-        if (res <= 0)
-            blocks_failed(c->blocks, i, res);
+        c->shared->worker[w].res = blocks_read(c->blocks, i);
+        if (c->shared->worker[w].res <= 0)
+            _exit(2); /* The parent says what was wrong. */
         atomic_fetch_add(&c->shared->full, 1);
         atomic_store(&c->shared->worker[w].block, NOBODY);
     }
@@ -147,6 +148,7 @@ static void start_workers(struct crew *c)
 
     for (unsigned w = 0; w < WORKERS; w++) {
         atomic_store(&c->shared->worker[w].block, NOBODY);
+        c->shared->worker[w].res = 1; /* Nothing has failed. */
         pid_t pid = fork();
         if (pid < 0)
             errx(1, "forking worker %u: %s%s", w, strerror(errno),
@@ -157,18 +159,21 @@ static void start_workers(struct crew *c)
     }
 }
 
-/* The next worker that has ended, or -1 with errno. It is waitpid(-1), so a child may
-   come that is none of ours: whoever exec'ed us may have had some. */
-static int next_end(const struct crew *c, int *status)
+/* How has this worker ended? False: nobody can tell, see errno. We ask for one after the
+   other, since all are to end here. Whoever exec'ed us may have had children of his own,
+   and waitpid(-1) would wait for those as well. */
+static bool how_it_ended(const struct crew *c, unsigned w, int *status)
 {
-    for (;;) {
-        pid_t pid = waitpid(-1, status, 0);
-        if (pid < 0 && errno != EINTR)
-            return -1;
-        for (int w = 0; w < WORKERS; w++)
-            if (pid == c->shared->worker[w].pid)
-                return w;
-    }
+    pid_t pid = c->shared->worker[w].pid;
+
+    while (waitpid(pid, status, 0) < 0)
+        if (errno != EINTR)
+            return false;
+    if (c->shared->worker[w].res <= 0)
+        blocks_failed(c->blocks,
+                      (unsigned)atomic_load(&c->shared->worker[w].block),
+                      c->shared->worker[w].res);
+    return true;
 }
 
 /* --- The first table: a worker dies ---------------------------------------- */
@@ -179,7 +184,7 @@ static int next_end(const struct crew *c, int *status)
 static void worker_dies(struct crew *c, const char *how, enum death death)
 {
     char says[80];
-    int status, w;
+    int status;
 
     snprintf(says, sizeof(says), "each: exit status 0");
     c->death = death;
@@ -188,10 +193,10 @@ static void worker_dies(struct crew *c, const char *how, enum death death)
     start_when_ready(&c->start);
     if (!start_now(&c->start))
         err(1, "starting the workers");
-    for (unsigned ended = 0; ended < WORKERS; ended++) {
-        if ((w = next_end(c, &status)) < 0) {
+    for (unsigned w = 0; w < WORKERS; w++) {
+        if (!how_it_ended(c, w, &status)) {
             snprintf(says, sizeof(says), "%s", strerror(errno));
-            break;
+            continue;
         }
         int block = atomic_load(&c->shared->worker[w].block);
         if (WIFSIGNALED(status))
@@ -232,8 +237,8 @@ static void parent_dies(struct crew *c, const char *what, enum care care)
         err(1, "killing the workers' parent");
     if (!start_now(&c->start))
         err(1, "starting the workers");
-    for (unsigned ended = 0; ended < WORKERS; ended++) {
-        if (next_end(c, &status) < 0)
+    for (unsigned w = 0; w < WORKERS; w++) {
+        if (!how_it_ended(c, w, &status))
             err(1, "waiting for the workers");
         full += status == 0;
         killed += WIFSIGNALED(status);
@@ -274,13 +279,15 @@ int main(int argc, char **argv)
     worker_dies(&crew, "is killed, and SIGCHLD is ignored", IS_KILLED);
     on_child_end(SIG_DFL);
 
-    printf("\nTheir parent is killed. Then the workers start, and\n\n");
-    printf("%-36s%8s%8s%10s%15s\n", "for that case they", "finish", "killed",
+    printf(
+        "\nTheir parent is killed while they wait. Then they may start.\n\n");
+    printf("%-36s%8s%8s%10s%15s\n", "the workers", "finish", "killed",
            "give up", "blocks read");
-    parent_dies(&crew, "do nothing", NOTHING);
-    parent_dies(&crew, "have asked for a signal", ASK);
-    parent_dies(&crew, "ask for it now", ASK_LATE);
-    parent_dies(&crew, "ask now, then look who it is", ASK_LATE_AND_LOOK);
+    parent_dies(&crew, "do nothing about it", NOTHING);
+    parent_dies(&crew, "ask for a signal before the start", ASK);
+    parent_dies(&crew, "ask for a signal after the start", ASK_LATE);
+    parent_dies(&crew, "ask after it, then look for a parent",
+                ASK_LATE_AND_LOOK);
 
     if (munmap(crew.shared, sizeof(*crew.shared)))
         err(1, "unmapping the shared memory");
