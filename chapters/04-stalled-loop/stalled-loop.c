@@ -37,8 +37,7 @@ static const struct program program = {
     .takes_file = true,
     .options =
         (const struct program_option[]){
-            OPTION_NUMBER("mib",
-                          "how many MiB of the file to read, if it has them",
+            OPTION_NUMBER("mib", "how many MiB to read, if the file has them",
                           &mib, 1, 1024),
             OPTION_END},
 };
