@@ -134,6 +134,8 @@ void job_pass(struct job *job, const char *title, read_all_fn *read_all,
     pass->timeline = timeline_new(title, job->blocks.count);
     if (job->program.facts)
         pass->timeline->facts = job->program.facts;
+    if (job->program.ticks)
+        pass->timeline->facts |= FACT_TICKS;
     prepare(job);
     pass->cached = blocks_resident(&job->blocks);
     if (job_options.step) {

@@ -414,6 +414,13 @@ static void print_legend(unsigned lane, unsigned facts, bool complete)
     }
 }
 
+static void print_legend_of_dots(void)
+{
+    fputs("ticks: ", stdout);
+    print_look(DOT, terminal_in_color());
+    puts(" one or more handled");
+}
+
 static void print_legend_of_blocks(void)
 {
     fputs("block: ", stdout);
@@ -474,6 +481,8 @@ void timeline_draw(const struct timeline *timeline,
         print_lane(text, lane, width);
     }
 
+    if (timeline->facts & FACT_TICKS)
+        print_legend_of_dots();
     print_legend(width, timeline->facts, false);
     print_legend_of_blocks();
 }

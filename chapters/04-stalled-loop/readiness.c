@@ -6,13 +6,14 @@
  * read. O_NONBLOCK and RWF_NOWAIT ask a read not to wait.
  *
  * Watch for: the column of the file. Only RWF_NOWAIT says that the read would have to
- * wait. And look at what came into the page cache after that answer.
+ * wait. And look at what came into the page cache after that answer. The last lines
+ * show what to do with it: take what is there now, then read the rest.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/04-stalled-loop/readiness.c common/?*.c -lz -o 04-readiness
  *
  * Needs: Linux 2.6.27, for epoll_create1(); 4.14 for RWF_NOWAIT.
- * Manual pages: epoll_ctl(2), poll(2), open(2), preadv2(2).
+ * Manual pages: epoll_ctl(2), poll(2), open(2), preadv2(2), pread(2).
  */
 #define _GNU_SOURCE /* preadv2(), RWF_NOWAIT */
 #include "args.h"
@@ -31,34 +32,48 @@
 #include <time.h>
 #include <unistd.h>
 
+static unsigned size = 65536;
+
 static const struct program program = {
     .name = "04-readiness",
     .page = "04-stalled-loop",
     .does = "Asks a cold file whether a read of it would have to wait.",
     .takes_file = true,
+    .options =
+        (const struct program_option[]){
+            OPTION_SIZE("size", "bytes of a read", &size, 4096, 1 << 30),
+            OPTION_END},
 };
 
 /* What is asked: a file or a socket, and the memory for what comes. */
 struct source {
     const char *name;
     int fd;
+    /* A file is read from its beginning. A socket has no offsets, and -1 says that to
+       preadv2(2). */
+    off_t offset;
     unsigned char *data;
     size_t length;
 };
 
 enum { ANSWER = 32 }; /* Letters. */
 
-/* Refusals that are answers here. All others are errors. */
+/* Errors that are answers here. All others are errors. */
+static const struct {
+    int error;
+    const char *name;
+} refusals[] = {
+    {EAGAIN, "EAGAIN"}, {EPERM, "EPERM"}, {EOPNOTSUPP, "EOPNOTSUPP"}};
+
+/* The call has failed, and errno says why. */
 static void refused(char *answer, const char *what, const char *name)
 {
-    const char *text = errno == EAGAIN       ? "EAGAIN"
-                       : errno == EPERM      ? "EPERM"
-                       : errno == EOPNOTSUPP ? "EOPNOTSUPP"
-                                             : NULL;
-
-    if (!text)
-        err(1, "%s %s", what, name);
-    snprintf(answer, ANSWER, "%s", text);
+    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
+        if (errno == refusals[i].error) {
+            snprintf(answer, ANSWER, "%s", refusals[i].name);
+            return;
+        }
+    err(1, "%s %s", what, name);
 }
 
 /* --- Two questions about readiness ----------------------------------------- */
@@ -99,18 +114,24 @@ static void ask_poll(const struct source *source, char *answer)
 
 /* --- Two reads that shall not wait ----------------------------------------- */
 
-/* Read from the current position, where offset -1 says that, or else at an offset. With
-   no flags it is pread(2). It may return fewer bytes than we ask for, and that is a
-   success: this program shows how many. */
-static void ask_read(const struct source *source, off_t offset, int flags,
-                     char *answer)
+/* One read. preadv2(2) is pread(2) with two additions: several pieces of memory, of
+   which we need one, and flags for this call. It may return fewer bytes than we ask
+   for, and that is a success. */
+static ssize_t read_once(const struct source *source, int flags)
 {
     struct iovec memory = {source->data, source->length};
     ssize_t n;
 
     do
-        n = preadv2(source->fd, &memory, 1, offset, flags);
+        n = preadv2(source->fd, &memory, 1, source->offset, flags);
     while (n < 0 && errno == EINTR);
+    return n;
+}
+
+static void ask_read(const struct source *source, int flags, char *answer)
+{
+    ssize_t n = read_once(source, flags);
+
     if (n < 0)
         refused(answer, "reading", source->name);
     else
@@ -126,7 +147,7 @@ static void ask_nonblock(const struct source *source, char *answer)
 
     if (flags < 0 || fcntl(source->fd, F_SETFL, flags | O_NONBLOCK))
         err(1, "setting O_NONBLOCK on %s", source->name);
-    ask_read(source, -1, 0, answer);
+    ask_read(source, 0, answer);
     if (fcntl(source->fd, F_SETFL, flags))
         err(1, "taking O_NONBLOCK from %s", source->name);
 }
@@ -135,11 +156,12 @@ static void ask_nonblock(const struct source *source, char *answer)
    says EAGAIN. If the beginning is, it returns that: a short read. Some file systems
    say EOPNOTSUPP.
 
-   The kernel has begun to read what is missing, all the same. That is why a second try
-   may find it. But nobody says when. */
+   The kernel has begun to read what is missing, all the same: at most as much as its
+   limit for readahead says. That is why a second try may find it. But nobody says
+   when. */
 static void ask_nowait(const struct source *source, char *answer)
 {
-    ask_read(source, -1, RWF_NOWAIT, answer);
+    ask_read(source, RWF_NOWAIT, answer);
 }
 
 /* --- What has come into the cache ------------------------------------------ */
@@ -170,7 +192,7 @@ static void print_pages(int width, long pages)
 
 typedef void ask_fn(const struct source *source, char *answer);
 
-/* One question, to both. The file is cold each time, and read from its beginning. */
+/* One question, to both. The file is cold each time. */
 static void try(const char *question, ask_fn *ask, const struct source *socket,
                 const struct source *file, const struct blocks *blocks)
 {
@@ -178,35 +200,63 @@ static void try(const char *question, ask_fn *ask, const struct source *socket,
 
     ask(socket, of_socket);
     blocks_drop(blocks);
-    if (lseek(file->fd, 0, SEEK_SET))
-        err(1, "going to the beginning of %s", file->name);
     long sleeps = timeline_sleeps();
     ask(file, of_file);
     sleeps = timeline_sleeps() - sleeps;
-    printf("%-20s%-16s%-14s", question, of_socket, of_file);
+    printf("%-20s%-16s%-16s", question, of_socket, of_file);
     print_pages(14, pages_in_the_end(blocks));
     printf("%ld\n", sleeps);
 }
 
-/* RWF_NOWAIT twice, after the usual read has brought in so many bytes. */
+/* --- What to do with a part ------------------------------------------------ */
+
+/* Bytes `from` to `to` of the file, to their place in memory, with a read that waits.
+   A loop must not call this. It hands these two numbers to a thread that may wait. */
+static void read_waiting(const struct source *file, size_t from, size_t to)
+{
+    while (from < to) {
+        ssize_t n = pread(file->fd, file->data + from, to - from, (off_t)from);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            err(1, "reading %s", file->name);
+        if (n == 0)
+            errx(1, "reading %s: the file ends sooner than its size said",
+                 file->name);
+        from += (size_t)n;
+    }
+}
+
+/* RWF_NOWAIT twice, when the first bytes of the file are in the cache. */
 static void try_again(const struct source *file, const struct blocks *blocks,
                       size_t length)
 {
-    struct source beginning = *file;
-    char brought[ANSWER], first[ANSWER], again[ANSWER];
+    char first[ANSWER], again[ANSWER];
 
     blocks_drop(blocks);
-    beginning.length = length;
-    if (length > 0)
-        ask_read(&beginning, 0, 0, brought); /* It waits. */
+    read_waiting(file, 0, length); /* Just that much is in the cache now. */
     long before = blocks_resident(blocks);
-    ask_read(file, 0, RWF_NOWAIT, first);
+    ask_read(file, RWF_NOWAIT, first);
     long later = pages_in_the_end(blocks);
-    ask_read(file, 0, RWF_NOWAIT, again);
+    ask_read(file, RWF_NOWAIT, again);
     print_pages(20, before);
     printf("%-16s", first);
     print_pages(14, later);
     puts(again);
+}
+
+/* How programs read a file that may be cold: take what is there now, and then wait for
+   the rest. EAGAIN says that nothing is there. A file system that knows no RWF_NOWAIT
+   says EOPNOTSUPP, and then all of it is the rest. */
+static void read_whole(const struct source *file)
+{
+    ssize_t n = read_once(file, RWF_NOWAIT);
+    size_t now = n > 0 ? (size_t)n : 0;
+
+    if (n < 0 && errno != EAGAIN && errno != EOPNOTSUPP)
+        err(1, "reading %s", file->name);
+    read_waiting(file, now, file->length);
+    printf("half of it cached: %zu bytes now, then the rest\n", now);
 }
 
 int main(int argc, char **argv)
@@ -216,16 +266,18 @@ int main(int argc, char **argv)
     int ends[2];
 
     args.count = 1;
+    args.size = size;
     blocks_open(&blocks, &args);
     blocks_drop(&blocks);
     blocks_announce(&blocks);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
         err(1, "opening a pair of sockets");
-    struct source file = {blocks.path, blocks.fd, blocks.memory,
+    struct source file = {blocks.path, blocks.fd, 0, blocks.memory,
                           blocks.block[0].length};
-    struct source socket = {"an empty socket", ends[0], file.data, file.length};
+    struct source socket = {"an empty socket", ends[0], -1, file.data,
+                            file.length};
 
-    printf("%-20s%-16s%-14s%-14s%s\n", "question", "empty socket", "the file",
+    printf("%-20s%-16s%-16s%-14s%s\n", "question", "empty socket", "the file",
            "pages later", "sleeps");
     try("epoll_ctl, add", ask_epoll, &socket, &file, &blocks);
     try("poll, timeout 0", ask_poll, &socket, &file, &blocks);
@@ -237,6 +289,13 @@ int main(int argc, char **argv)
     try_again(&file, &blocks, 0);
     try_again(&file, &blocks, file.length / 2);
     try_again(&file, &blocks, file.length);
+
+    blocks_drop(&blocks);
+    read_waiting(&file, 0, file.length / 2);
+    blocks_clear(&blocks); /* Only a read can fill it now. */
+    putchar('\n');
+    read_whole(&file);
+    printf("checksum: %08x\n", (unsigned)blocks_checksum(&blocks));
 
     if (close(ends[0]) || close(ends[1]))
         err(1, "closing the sockets");

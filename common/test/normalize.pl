@@ -44,6 +44,9 @@ sub normalize {
         # call does.
         s/^((?:before the read|next after it|all later ones) +N ms +)\d+$/$1N/mg;
         s/^((?:epoll_ctl, add|poll, timeout 0|read, (?:O_NONBLOCK|RWF_NOWAIT)) .* )\d+$/$1N/mg;
+        # A fast disk may be done before RWF_NOWAIT looks, and then more comes at once.
+        s/^(half of it cached: )\d+( bytes now)/$1N$2/mg;
+        s/^(\d+ +)\d+( bytes +\d+ +\d+ bytes)$/$1N$2/mg;
 
         # Fewer than all is the claim. How many exactly is a matter of luck.
         s{^(completed: )(\d+) in submit, (\d+) in wait, (\d+) at work, (\d+) between$}
