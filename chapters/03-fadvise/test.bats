@@ -252,8 +252,9 @@ bars() {
     fail "$output"
 }
 
-# With SEQUENTIAL the steps may grow longer. Where the limit is 8192 KiB, and pages have
-# 4 KiB, that makes a difference within these pages: so it was in 60 of 60 runs.
+# With SEQUENTIAL the steps may grow longer. On ext4, where the limit is 8192 KiB and pages
+# have 4 KiB, that makes a difference within these pages. Btrfs reads ahead in another way,
+# and overlayfs gives the advice to the file below.
 @test "from the start the kernel brings in more than is read, with SEQUENTIAL even more" {
     need_cold
     need_readahead
@@ -263,8 +264,9 @@ bars() {
         none=$(came none "$MANY pages from the start")
         sequential=$(came SEQUENTIAL "$MANY pages from the start")
         (($(came none '1 page  from the start') > 1 && none > MANY)) || continue
-        ((sequential >= none)) || continue
-        ((PAGE != 4096 || $(read_ahead_kb) != 8192 || sequential > none)) || continue
+        ((sequential > MANY)) || continue
+        [[ "$PAGE $(read_ahead_kb) $(stat -f -c %T "$FILE")" != '4096 8192 ext2/ext3' ]] ||
+            ((sequential > none)) || continue
         return 0
     done
     fail "$output"
