@@ -4,17 +4,22 @@
  * Reads single pages of a file, one after the other, in five ways. In the first the event
  * loop calls pread(2) itself. In the others a thread does it for the loop, as in the
  * lesson. They differ in one thing: whether a thread has the mutex while it wakes
- * another one.
+ * another one. The pages are in the cache, or with --cold they are not.
  *
- * Watch for: the switches, warm. A pread() has none of them. To hand it over and to get
- * it back takes two, and up to four where the mutex is in the way.
+ * The program keeps to one processor, with sched_setaffinity(2). There a thread that is
+ * woken runs at once, in place of the one that woke it. On two processors both run, and
+ * who gets to the mutex first is a race: --anywhere.
+ *
+ * Watch for: the switches. A warm pread() has none of them. To hand it over and to get it
+ * back takes two, and up to four where the mutex is in the way.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/05-thread-pool/cost.c \
  *           common/?*.c -lz -pthread -o 05-cost
  *
  * Needs: Linux 2.6.27, for the flags of eventfd(2).
- * Manual pages: pthread_cond_signal(3), eventfd(2), getrusage(2).
+ * Manual pages: pthread_cond_signal(3), eventfd(2), getrusage(2), sched_setaffinity(2).
  */
+#define _GNU_SOURCE /* sched_setaffinity() */
 #include "cost.h"
 #include "args.h"
 #include "blocks.h"
@@ -25,6 +30,7 @@
 #include <err.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +40,7 @@
 
 enum { READS = 64, MAX_ROUNDS = 1000 };
 
-static unsigned rounds = 21;
+static unsigned rounds = 21, cold, anywhere;
 
 static void ready(const struct args *args)
 {
@@ -49,10 +55,12 @@ static const struct program program = {
     .takes_file = true,
     .ready = ready,
     .options =
-        (const struct program_option[]){OPTION_NUMBER("rounds",
-                                                      "how often each way runs",
-                                                      &rounds, 1, MAX_ROUNDS),
-                                        OPTION_END},
+        (const struct program_option[]){
+            OPTION_NUMBER("rounds", "how often each way runs", &rounds, 1,
+                          MAX_ROUNDS),
+            OPTION_SWITCH("cold", "drop the pages before", &cold),
+            OPTION_SWITCH("anywhere", "on all processors", &anywhere),
+            OPTION_END},
 };
 
 static const struct way {
@@ -93,8 +101,8 @@ static void wake_loop(void)
 }
 
 /* The thread. Without held_to_say the loop wakes up when the mutex is free. With it, the
-   loop may be awake before the thread has given the mutex back. Then it goes to sleep
-   again, for the mutex, and has to be woken a second time. */
+   loop may run before the thread has given the mutex back. Then it goes to sleep again,
+   for the mutex, and has to be woken a second time. */
 static void *work(void *unused)
 {
     pthread_mutex_lock(&pool.mutex);
@@ -123,9 +131,9 @@ static void *work(void *unused)
     return unused;
 }
 
-/* The loop, which has nothing else to do. held_to_ask is the same thing in the other
-   direction. pthread_cond_wait() can't return before it has the mutex again. So a thread
-   that is woken too early sleeps once more. POSIX allows to signal with and without. */
+/* The loop, which has nothing else to do. held_to_ask does to the thread what held_to_say
+   does to the loop. pthread_cond_wait() can't return before it has the mutex again. So a
+   thread that is woken too early sleeps once more. POSIX allows both ways to signal. */
 static int64_t hand_over(const struct way *way, unsigned i)
 {
     struct epoll_event event;
@@ -158,14 +166,16 @@ static int64_t hand_over(const struct way *way, unsigned i)
 
 /* --- The measurement -------------------------------------------------------- */
 
-/* Microseconds and switches of a read. A switch is one of the process: a processor turned
-   away from one of our threads, because it went to sleep, or because somebody else was to
-   run. To go to sleep is what nearly all of them are. */
-static void measure(const struct way *way, double *us, double *switches)
+/* What one read took, in each round: microseconds, and switches of the process. A switch:
+   a processor turned away from one of our threads, because it went to sleep, or because
+   another one was to run in its place. */
+static struct {
+    double us[MAX_ROUNDS], switches[MAX_ROUNDS];
+} results[WAYS];
+
+static void read_all(const struct way *way)
 {
     const struct blocks *blocks = &pool.blocks;
-    long before = timeline_switches();
-    int64_t start = timeline_now();
 
     for (unsigned i = 0; i < blocks->count; i++) {
         int64_t res =
@@ -173,8 +183,34 @@ static void measure(const struct way *way, double *us, double *switches)
         if (res <= 0)
             blocks_failed(blocks, i, res);
     }
-    *us = (double)(timeline_now() - start) / 1e3 / blocks->count;
-    *switches = (double)(timeline_switches() - before) / blocks->count;
+}
+
+static void measure(unsigned w, unsigned round)
+{
+    long before = timeline_switches();
+    int64_t start = timeline_now();
+
+    read_all(&ways[w]);
+    results[w].us[round] =
+        (double)(timeline_now() - start) / 1e3 / pool.blocks.count;
+    results[w].switches[round] =
+        (double)(timeline_switches() - before) / pool.blocks.count;
+}
+
+/* Both threads stay on the processor on which this one runs now. A thread inherits that
+   from the one that makes it. */
+static void keep_to_one_processor(void)
+{
+    unsigned here;
+    cpu_set_t *set;
+
+    if (getcpu(&here, NULL) || !(set = CPU_ALLOC(here + 1)))
+        err(1, "asking for the processor");
+    CPU_ZERO_S(CPU_ALLOC_SIZE(here + 1), set);
+    CPU_SET_S(here, CPU_ALLOC_SIZE(here + 1), set);
+    if (sched_setaffinity(0, CPU_ALLOC_SIZE(here + 1), set))
+        err(1, "keeping to processor %u", here);
+    CPU_FREE(set);
 }
 
 static void set_up(pthread_t *thread)
@@ -205,35 +241,37 @@ static void stop(pthread_t thread)
 
 int main(int argc, char **argv)
 {
-    static double results[4][WAYS][MAX_ROUNDS];
     struct args args = args_parse(argc, argv, &program);
     pthread_t thread;
 
     args.count = READS;
     args.size = (size_t)sysconf(_SC_PAGESIZE);
     blocks_open(&pool.blocks, &args);
+    if (!anywhere)
+        keep_to_one_processor();
     set_up(&thread);
-    blocks_drop(&pool.blocks);
-    blocks_announce(&pool.blocks);
+    if (cold) {
+        blocks_drop(&pool.blocks);
+        blocks_announce(&pool.blocks);
+    } else {
+        read_all(&ways[0]);
+        printf("%u page%s, warm: each was read once before\n\n",
+               pool.blocks.count, pool.blocks.count == 1 ? "" : "s");
+    }
 
-    /* All ways in each round: a quiet moment is one for all of them. Each reads cold, and
-       then what it has just read once more. */
-    for (unsigned k = 0; k < rounds; k++)
+    /* All ways in each round: a quiet moment is one for all of them. */
+    for (unsigned round = 0; round < rounds; round++)
         for (unsigned w = 0; w < WAYS; w++) {
-            blocks_drop(&pool.blocks);
-            measure(&ways[w], &results[2][w][k], &results[3][w][k]);
-            measure(&ways[w], &results[0][w][k], &results[1][w][k]);
+            if (cold)
+                blocks_drop(&pool.blocks);
+            measure(w, round);
         }
 
-    printf("%-29s%25s%25s\n", "one read", "warm", "cold");
-    for (unsigned w = 0; w < WAYS; w++) {
-        printf("%-29s", ways[w].name);
-        for (int column = 0; column < 4; column += 2)
-            printf("%9.1f us%5.1f switches",
-                   cost_median(results[column][w], rounds),
-                   cost_median(results[column + 1][w], rounds));
-        putchar('\n');
-    }
+    printf("%-29s%12s%12s\n", "one read", "time", "switches");
+    for (unsigned w = 0; w < WAYS; w++)
+        printf("%-29s%9.1f us%12.1f\n", ways[w].name,
+               cost_median(results[w].us, rounds),
+               cost_median(results[w].switches, rounds));
     stop(thread);
     blocks_close(&pool.blocks);
     return 0;

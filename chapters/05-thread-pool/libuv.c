@@ -17,9 +17,7 @@
 #define _GNU_SOURCE /* memfd_create() */
 #include "args.h"
 #include "blocks.h"
-#include "cost.h"
 #include "ready.h"
-#include "timeline.h"
 
 #include <err.h>
 #include <errno.h>
@@ -30,12 +28,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
-enum { READS = 64, MAX_ROUNDS = 1000, MAX_POOL = 1024 };
-
-static unsigned rounds = 21;
+enum { MAX_POOL = 1024 }; /* libuv allows no more. */
 
 static void ready(const struct args *args)
 {
@@ -49,11 +46,6 @@ static const struct program program = {
     .does = "Shows what can become of a read that waits in libuv's pool.",
     .takes_file = true,
     .ready = ready,
-    .options =
-        (const struct program_option[]){
-            OPTION_NUMBER("rounds", "how often the cost is measured", &rounds,
-                          1, MAX_ROUNDS),
-            OPTION_END},
 };
 
 static uv_loop_t loop;
@@ -70,7 +62,7 @@ static void must(int result, const char *doing)
 
 static struct {
     uv_fs_t fs; /* libuv's request. It is libuv's until on_read() is called. */
-    int fd;     /* The file. */
+    int fd;     /* The file, or -1: it was closed meanwhile. */
     size_t wanted;   /* Bytes. */
     size_t done;     /* Bytes read so far. */
     ssize_t error;   /* -errno, or 0. */
@@ -94,6 +86,13 @@ static void ask(void)
          "handing a read to libuv");
 }
 
+static void close_file(void)
+{
+    if (close(request.fd))
+        err(1, "closing %s", blocks.path);
+    request.fd = -1;
+}
+
 /* A thread has read, and the loop has been woken: this runs in the main thread. It is the
    first moment in which nobody needs the descriptor any more. */
 static void on_read(uv_fs_t *fs)
@@ -109,8 +108,8 @@ static void on_read(uv_fs_t *fs)
     }
     request.error = n < 0 ? n : 0;
     request.over = true;
-    if (request.close_then && close(request.fd))
-        err(1, "closing %s", blocks.path);
+    if (request.close_then)
+        close_file();
 }
 
 /* --- The other work of the process ------------------------------------------- */
@@ -145,12 +144,15 @@ static void finish(unsigned n)
     uv_run(&loop, UV_RUN_DEFAULT);
 }
 
+/* Each thread is a folder in this one. So it has as many links as there are threads, and
+   two more. */
 static unsigned count_threads(void)
 {
-    static struct cost cost;
+    struct stat tasks;
 
-    cost_look(&cost);
-    return cost.threads;
+    if (stat("/proc/self/task", &tasks))
+        cannot_show("how many threads libuv has: /proc is not mounted");
+    return (unsigned)tasks.st_nlink - 2;
 }
 
 /* At exit libuv waits for its threads. So after an error, too, they have to be let go. */
@@ -172,66 +174,75 @@ static unsigned pool_size(void)
     keep_busy(1);
     unsigned threads = count_threads() - before;
     finish(1);
-    if (threads == 0)
-        cannot_show("how many threads libuv has: /proc is not mounted");
     return threads;
 }
 
 /* --- What can be done to a read that waits ------------------------------------- */
 
-enum meanwhile { NOTHING, CANCEL, CLOSE, REUSE, CLOSE_THEN };
-
-static const struct {
-    const char *title;
-    enum meanwhile meanwhile;
-    unsigned idle; /* So many threads have nothing else to do. */
-} tries[] = {
-    {"nothing", NOTHING, 1},
-    {"uv_cancel()", CANCEL, 0},
-    {"close()", CLOSE, 0},
-    {"close(), open another file", REUSE, 0},
-    {"close() in the callback", CLOSE_THEN, 0},
-};
-
 /* Another file, no byte of which is as in ours; and the CRC-32 of both. */
 static int other;
 static uint32_t sum_of_file, sum_of_other;
 
-/* A new descriptor gets the lowest number that is free. That is the one that we have just
-   closed. So the read that waits has the number of another file now. */
-static void close_and_open(void)
+/* A thread is idle, and gets to it while the others are still busy. */
+static void nothing(void)
 {
-    if (close(request.fd))
-        err(1, "closing %s", blocks.path);
-    if (fcntl(other, F_DUPFD_CLOEXEC, 0) < 0)
-        err(1, "opening another file");
+    while (!request.over)
+        uv_run(&loop, UV_RUN_ONCE);
 }
 
 /* uv_cancel() works as long as no thread has begun with the request. So that it does is
    the proof that the request was waiting. */
-static void try(unsigned busy, enum meanwhile meanwhile)
+static void cancel(void)
+{
+    must(uv_cancel((uv_req_t *)&request.fs), "canceling a read");
+}
+
+/* open(2) takes the lowest number that is free. That is the one that we have just closed.
+   So the read that waits has the number of another file now. */
+static void close_and_open(void)
+{
+    char name[32];
+
+    close_file();
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", other);
+    request.fd = open(name, O_RDONLY | O_CLOEXEC);
+    if (request.fd < 0)
+        err(1, "opening another file");
+}
+
+/* The callback closes, when the read is over: on_read(). */
+static void close_later(void)
+{
+    request.close_then = true;
+}
+
+static const struct {
+    const char *title;
+    void (*meanwhile)(void); /* It is done once the read was handed over. */
+    unsigned idle;           /* So many threads have nothing else to do. */
+} tries[] = {
+    {"nothing", nothing, 1},
+    {"uv_cancel()", cancel, 0},
+    {"close()", close_file, 0},
+    {"close(), open another file", close_and_open, 0},
+    {"close() in the callback", close_later, 0},
+};
+
+static void try(unsigned busy, void (*meanwhile)(void))
 {
     blocks_clear(&blocks);
     memset(&request, 0, sizeof(request));
     request.wanted = blocks.block[0].length;
-    request.close_then = meanwhile == CLOSE_THEN;
     request.fd = fcntl(blocks.fd, F_DUPFD_CLOEXEC, 0);
     if (request.fd < 0)
         err(1, "duplicating the descriptor of %s", blocks.path);
 
     keep_busy(busy);
     ask();
-    if (meanwhile == CANCEL)
-        must(uv_cancel((uv_req_t *)&request.fs), "canceling a read");
-    else if (meanwhile == CLOSE && close(request.fd))
-        err(1, "closing %s", blocks.path);
-    else if (meanwhile == REUSE)
-        close_and_open();
-    while (meanwhile == NOTHING && !request.over)
-        uv_run(&loop, UV_RUN_ONCE); /* The others are still busy. */
+    meanwhile();
     finish(busy);
-    if (meanwhile != CLOSE && meanwhile != CLOSE_THEN && close(request.fd))
-        err(1, "closing descriptor %d", request.fd);
+    if (request.fd >= 0)
+        close_file();
 }
 
 static void try_all(unsigned threads)
@@ -239,9 +250,11 @@ static void try_all(unsigned threads)
     printf("%-14s%-30s%s\n", "busy threads", "meanwhile", "the read");
     for (size_t k = 0; k < sizeof(tries) / sizeof(tries[0]); k++) {
         unsigned busy = threads - tries[k].idle;
+        char of[32];
 
         try(busy, tries[k].meanwhile);
-        printf("%u of %-9u%-30s", busy, threads, tries[k].title);
+        snprintf(of, sizeof(of), "%u of %u", busy, threads);
+        printf("%-14s%-30s", of, tries[k].title);
         uint32_t sum = blocks_checksum(&blocks);
         if (request.error < 0)
             puts(uv_strerror((int)request.error));
@@ -266,40 +279,27 @@ static void make_other(void)
         block->data[i] ^= 0xff;
     sum_of_other = blocks_checksum(&blocks);
     other = memfd_create("other", MFD_CLOEXEC);
-    if (other < 0 ||
-        pwrite(other, block->data, block->length, block->offset) < 0)
+    if (other < 0)
         err(1, "making another file");
-}
+    for (size_t done = 0; done < block->length;) {
+        ssize_t n = pwrite(other, block->data + done, block->length - done,
+                           block->offset + (off_t)done);
 
-/* --- What a read costs, as in 05-cost ------------------------------------------ */
-
-/* Pages that are in the cache, one after the other. */
-static void measure(double *us, double *switches)
-{
-    long before = timeline_switches();
-    int64_t start = timeline_now();
-
-    for (unsigned k = 0; k < READS; k++) {
-        memset(&request, 0, sizeof(request));
-        request.fd = blocks.fd;
-        request.wanted = (size_t)sysconf(_SC_PAGESIZE);
-        if (request.wanted > blocks.block[0].length)
-            request.wanted = blocks.block[0].length;
-        ask();
-        uv_run(&loop, UV_RUN_DEFAULT);
-        if (request.done < request.wanted)
-            blocks_failed(&blocks, 0, request.error);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            err(1, "writing another file");
     }
-    *us = (double)(timeline_now() - start) / 1e3 / READS;
-    *switches = (double)(timeline_switches() - before) / READS;
 }
 
-/* Where the kernel refuses what libuv can't do without, it calls abort(). In a signal
-   handler only a few functions are safe: signal-safety(7). */
+/* libuv calls abort() where it can't go on: where the kernel refuses what it can't do
+   without, or where something is not as it should be. In a signal handler only a few
+   functions are safe: signal-safety(7). */
 static void gave_up(int number)
 {
-    static const char text[] = "05-libuv: libuv has given up: a "
-                               "system call failed, strace will say which\n";
+    static const char text[] =
+        "05-libuv: libuv has given up: abort() was called. If a system call "
+        "has failed, strace will say which\n";
 
     (void)number;
     _exit(write(STDERR_FILENO, text, sizeof(text) - 1) > 0 ? 1 : 3);
@@ -307,8 +307,6 @@ static void gave_up(int number)
 
 int main(int argc, char **argv)
 {
-    static double us[MAX_ROUNDS], switches[MAX_ROUNDS];
-
     signal(SIGABRT, gave_up);
 
     struct args args = args_parse(argc, argv, &program);
@@ -325,10 +323,6 @@ int main(int argc, char **argv)
     printf("libuv %s, threads in its pool: %u\n\n", uv_version_string(),
            threads);
     try_all(threads);
-    for (unsigned k = 0; k < rounds; k++)
-        measure(&us[k], &switches[k]);
-    printf("\none read, warm: %.1f us, %.1f switches\n",
-           cost_median(us, rounds), cost_median(switches, rounds));
 
     must(uv_loop_close(&loop), "closing libuv's loop");
     if (close(other))

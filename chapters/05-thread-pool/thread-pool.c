@@ -5,8 +5,8 @@
  * cold blocks to read. It does that twice. "loop": the loop itself calls pread(2).
  * "pool": four other threads do, and an eventfd(2) wakes the loop when a block is there.
  *
- * Watch for: who sleeps, and the row of dots. In "pool" the main thread sleeps in no
- * submit, and the timer ticks on while blocks are in flight. There are four of these at
+ * Watch for: who sleeps, and which ticks are missed. In "pool" the main thread sleeps in
+ * no submit, and handles ticks while blocks are in flight. There are four of these at
  * most, because a thread waits for one read at a time.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
@@ -24,7 +24,6 @@
 #include <err.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -46,8 +45,8 @@ static const struct program program = {
     .does = "Reads blocks in an event loop, and then in a pool of threads.",
     .ready = ready,
     .ticks = true,
-    .facts = FACT_IN_FLIGHT | FACT_SLEEPS_IN_SUBMIT | FACT_THREADS |
-             FACT_COMPLETED | FACT_ORDER,
+    .facts = FACT_SLEEPS | FACT_IN_FLIGHT | FACT_SLEEPS_IN_SUBMIT |
+             FACT_THREADS | FACT_COMPLETED | FACT_ORDER,
     .options =
         (const struct program_option[]){OPTION_NUMBER("threads",
                                                       "threads in the pool",
@@ -57,13 +56,18 @@ static const struct program program = {
 
 /* --- What all threads share ------------------------------------------------ */
 
-/* A mutex is a lock that one thread has at a time. This one guards the five numbers below
-   it: nobody looks at these without it. Two threads that changed `next` at the same time
-   could take the same block.
+/* A mutex is a lock that one thread has at a time. This one guards what stands below it,
+   down to `stop`. Two threads that changed `next` at the same time could take the same
+   block.
 
    The two queues are as simple as can be. Blocks are handed over in their order, so two
    numbers say which of them wait for a thread: `next` and those after it, up to
    `handed`. And order[] has the blocks that are done, in the order in which they came.
+
+   The loop takes the mutex to look at `done`, and reads order[] below it without. That is
+   safe. A thread fills an entry, and only then counts it in `done`, both with the mutex.
+   After that nobody changes the entry. So who has seen `done` with the mutex finds all
+   entries below it as they will be for ever.
 
    What is in result[i] needs no lock. It belongs to whoever has block i: to the main
    thread, then to the thread that took it, then to the main thread again. The memory of
@@ -77,7 +81,6 @@ struct pool {
     pthread_cond_t work; /* News for the threads: look at these numbers. */
     int wake;            /* News for the loop, an eventfd: look at `done`. */
     pthread_t thread[MAX_THREADS];
-    atomic_uint reading; /* So many threads are in pread() now. */
     struct result {
         int64_t res;        /* Bytes, or -errno. */
         int64_t begin, end; /* When the read was made; timeline_now(). */
@@ -86,19 +89,17 @@ struct pool {
 };
 
 /* One block, in whichever thread this is. blocks_read() is the loop around pread() of
-   chapter 01. If it fails, this is not the place to say so: the one who asked is another
-   thread. errno would not get there, since each thread has its own. So the error goes
-   where the number of bytes would: below 0. */
+   chapter 01. If it fails, this is not the place to say so. Only the one who asked knows
+   what the failure means, and that is another thread. errno would not get there, since
+   each thread has its own. So the error goes where the number of bytes would: below 0. */
 static void read_block(struct pool *pool, unsigned i)
 {
     struct result *result = &pool->result[i];
     long sleeps = timeline_sleeps();
 
-    atomic_fetch_add(&pool->reading, 1);
     result->begin = timeline_now();
     result->res = blocks_read(pool->blocks, i);
     result->end = timeline_now();
-    atomic_fetch_sub(&pool->reading, 1);
     result->sleeps = timeline_sleeps() - sleeps;
 }
 
@@ -178,7 +179,12 @@ static void pool_start(struct pool *pool)
    number, and the others have it for hardly longer. So submit does not wait for the disk.
 
    Broadcast wakes all threads of the pool, since there is work for all of them. For a
-   single request pthread_cond_signal() would do: it wakes one. */
+   single request pthread_cond_signal() would do: it wakes one.
+
+   The broadcast comes after the unlock, and is not late. A thread that looks between the
+   two sees the new number, and does not go to sleep. One that looked before is asleep by
+   then: it gave the mutex back in the step in which it fell asleep, or we could not have
+   had it. */
 static void pool_submit(struct pool *pool, unsigned blocks)
 {
     pthread_mutex_lock(&pool->mutex);
@@ -189,6 +195,10 @@ static void pool_submit(struct pool *pool, unsigned blocks)
 
 /* `stop` is set with the mutex. Otherwise a thread could have looked at it a moment ago,
    and go to sleep a moment later: that one would miss the broadcast, and sleep for ever.
+
+   A thread looks at `stop` before it takes a block. It finishes the block that it has,
+   and what is still in the queue is read by nobody. Here nothing is: the loop has had
+   all blocks.
 
    To join a thread is to wait until it has ended. Only then is it safe to free what it
    worked with. It can fail only for a thread that is none, or not ours to join. */
@@ -209,28 +219,34 @@ struct loop {
     struct timeline *timeline; /* It belongs to the main thread. */
     int epoll, timer;
     unsigned complete; /* So many blocks were found complete. */
-    long ticks;        /* That were handled while a block was being read. */
-    long sleeps;       /* Of all reads. */
+    long handled;      /* Calls of on_tick(). */
+    long missed; /* Ticks that were due, and came along with a later one. */
+    long sleeps; /* Of all reads. */
 };
 
 /* Take a descriptor's number, which makes it 0 again. Otherwise epoll_wait() would report
-   the descriptor at once, again and again. */
-static void drain(int fd)
+   the descriptor at once, again and again. An eventfd says how often somebody has added 1
+   to it, a timer how often it has expired. */
+static uint64_t drain(int fd)
 {
     uint64_t number;
 
     while (read(fd, &number, sizeof(number)) < 0)
         if (errno != EINTR)
             err(1, "reading an eventfd or a timer");
+    return number;
 }
 
-/* Stands for all that the loop has to do for others. Chapter 04 has it, too. */
+/* Stands for all that the loop has to do for others. Chapter 04 has it, too. Several ticks
+   may have become due since the last look. They come as one number, so they are handled
+   once: the others were missed. */
 static void on_tick(struct loop *loop)
 {
     timeline_call(loop->timeline, CALL_LOOK); /* A dot in the picture. */
-    drain(loop->timer);
+    uint64_t due = drain(loop->timer);
     timeline_return(loop->timeline);
-    loop->ticks += atomic_load(&loop->pool.reading) > 0;
+    loop->handled++;
+    loop->missed += (long)due - 1;
 }
 
 static void finish(struct loop *loop, unsigned i)
@@ -279,11 +295,23 @@ static void turn(struct loop *loop, int timeout)
     }
 }
 
+/* The timer begins anew with each pass. It ticks from now on, whether or not anybody
+   handles that. */
 static void start(struct loop *loop, struct timeline *timeline)
 {
+    struct itimerspec every = {{0, TICK}, {0, TICK}};
+
     loop->timeline = timeline;
     loop->complete = 0;
-    loop->ticks = loop->sleeps = 0;
+    loop->handled = loop->missed = loop->sleeps = 0;
+    if (timerfd_settime(loop->timer, 0, &every, NULL))
+        err(1, "setting the timer");
+}
+
+static void facts_of_ticks(const struct loop *loop)
+{
+    timeline_fact(loop->timeline, "ticks handled", loop->handled);
+    timeline_fact(loop->timeline, "ticks missed", loop->missed);
 }
 
 /* --- The two passes -------------------------------------------------------- */
@@ -303,7 +331,7 @@ static void read_in_loop(const struct blocks *blocks, struct timeline *timeline,
         finish(loop, i);
         turn(loop, 0); /* 0: do not wait for anything. */
     }
-    timeline_fact(timeline, "ticks during the reads", loop->ticks);
+    facts_of_ticks(loop);
 }
 
 /* The same reads, handed over. From here on the loop only waits for events, and a block
@@ -319,12 +347,11 @@ static void read_in_pool(const struct blocks *blocks, struct timeline *timeline,
     timeline_return(timeline);
     while (loop->complete < blocks->count)
         turn(loop, -1); /* -1: for as long as it takes. */
-    timeline_fact(timeline, "ticks during the reads", loop->ticks);
+    facts_of_ticks(loop);
     timeline_fact(timeline, "sleeps of the workers", loop->sleeps);
 }
 
-/* epoll watches two descriptors. `data` comes back with the event, and says which. The
-   timer ticks from now on, whether or not anybody handles that. */
+/* epoll watches two descriptors. `data` comes back with the event, and says which. */
 static void loop_open(struct loop *loop)
 {
     loop->epoll = epoll_create1(EPOLL_CLOEXEC);
@@ -333,9 +360,6 @@ static void loop_open(struct loop *loop)
     if (loop->epoll < 0 || loop->timer < 0 || loop->pool.wake < 0)
         err(1, "making epoll, a timer and an eventfd");
 
-    struct itimerspec every = {{0, TICK}, {0, TICK}};
-    if (timerfd_settime(loop->timer, 0, &every, NULL))
-        err(1, "setting the timer");
     int fds[] = {loop->timer, loop->pool.wake};
     for (int k = 0; k < 2; k++) {
         struct epoll_event event = {.events = EPOLLIN, .data.fd = fds[k]};
