@@ -123,6 +123,9 @@ sub brief {
     push @said, "this fails: $failed" if !@said && !@stderr && $failed;
     splice(@said, 10, @said - 10, '...') if @said > 11;
     @said = grep { !/^it should be: *$/ } @said;
+    # A test that compares stderr has said this already.
+    my %is = map { /^it is: (.*)/ ? ($1 => 1) : () } @said;
+    @said = grep { !$is{$_} } @said;
     push @said, "it says: $stderr[0]" if @stderr && !grep { $_ eq "it is: $stderr[0]" } @said;
     print cut($_), "\n" for @said;
 }
