@@ -267,7 +267,8 @@ ticks_read() {
 # Other right programs could do without the mutex here, with atomics. So no bug is asked.
 # bats test_tags=source
 @test "what is done is noted with the mutex, and looked at with it" {
-    held HELD_GUARD=1 "$BIN/05-thread-pool" "$FILE"
+    # The loop goes round after each block.
+    held HELD_GUARD=1 HELD_WOKEN=2 "$BIN/05-thread-pool" --threads 1 "$FILE"
     assert_equal "$stderr" ''
     assert_success
     checksums
