@@ -1,6 +1,6 @@
 /*
- * What 00 finds out about the file. Whether its reads can be cold, and whether they can
- * pass the page cache by, belongs to the verdict. The rest is for --all.
+ * What 00 finds out about the file. Whether its reads can be cold, and whether they can go
+ * past the page cache, belongs to the verdict. The rest is for --all.
  *
  * Nothing is concluded from the name of the file system, because one name stands for
  * many versions. A page is brought in and thrown out again, to see.
