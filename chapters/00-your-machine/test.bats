@@ -204,11 +204,14 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
 
 # --- What a child may do to others ------------------------------------------------------
 
+# bats test_tags=deep
 @test "who dies of a signal leaves no core file" {
-    pretend 02-core 'echo "02-core: limit $(ulimit -c)" >&2; exit 1'
-    ulimit -c unlimited 2>/dev/null || [[ $(ulimit -c) != 0 ]] || skip 'no core files here'
-    ask
-    assert_equal "$(because 02-core)" 'limit 0'
+    need_strace
+    pretend 02-core 'exit 1'
+    strace_calls prlimit64,setrlimit "$THERE/00-your-machine" "$FILE"
+    # The program, and two questions about the file.
+    assert_equal "$({ calls prlimit64 && calls setrlimit; } |
+        grep -c 'RLIMIT_CORE, {rlim_cur=0, rlim_max=0}')" 3
 }
 
 @test "when 00 is killed, so is whom it asks" {
