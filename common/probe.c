@@ -83,9 +83,8 @@ int probe_ring(unsigned flags, unsigned *found)
     return 0;
 }
 
-/* The kernel looks at the flags first, and only then for memory: io_uring_create() in
-   io_uring/io_uring.c. So whoever hears that there is no memory has asked for a flag
-   that is known. */
+/* The kernel looks at the flags first, and only then for memory. So if the answer is that
+   there is no memory, the flag is known. */
 int probe_flag(const struct probe_part *flag)
 {
     int error = probe_ring(flag->number, NULL);
@@ -194,9 +193,9 @@ const char *probe_file_system(int fd)
         uint32_t magic;
         const char *name;
     } systems[] = {
-        {EXT4_SUPER_MAGIC, "ext4, ext3 or ext2: they have one number"},
+        {EXT4_SUPER_MAGIC, "ext4, ext3 or ext2"},
         {TMPFS_MAGIC, "tmpfs, which is in memory"},
-        {OVERLAYFS_SUPER_MAGIC, "overlay, as containers have"},
+        {OVERLAYFS_SUPER_MAGIC, "overlay, as in a container"},
         {V9FS_MAGIC, "9p, as WSL has for the files of Windows"},
         {XFS_SUPER_MAGIC, "xfs"},
         {BTRFS_SUPER_MAGIC, "btrfs"},

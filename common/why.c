@@ -2,6 +2,7 @@
 
 #include "args.h"
 
+#include <ctype.h>
 #include <err.h>
 #include <errno.h>
 #include <stdio.h>
@@ -67,7 +68,6 @@ static bool yama(void)
 #define BIT(interface) (1U << (interface))
 
 enum {
-    ANY_ERROR = 0,
     RING = BIT(URING_SETUP) | BIT(URING_ENTER) | BIT(URING_REGISTER),
     AIO = BIT(AIO_SETUP) | BIT(AIO_SUBMIT),
     PERF = BIT(PERF_EVENTS),
@@ -79,7 +79,7 @@ enum {
 /* One way to be refused. The first row that fits is the answer. */
 static const struct refusal {
     unsigned interfaces; /* BIT()s. */
-    int error;           /* Or ANY_ERROR, but those in is_failure(). */
+    int error;
     bool (*holds)(void); /* And only if this holds; NULL: always. */
     const char *why;     /* A "%ld" in it is the number in... */
     const char *number;  /* ...this file. */
@@ -107,17 +107,6 @@ static const struct refusal {
      "kernel.yama.ptrace_scope is %ld: nobody may trace what is not his child."
      "\nAs root: sysctl kernel.yama.ptrace_scope=0 (after a 3: reboot)",
      "/proc/sys/kernel/yama/ptrace_scope"},
-    {RING, ENOSYS, why_filtered,
-     "a seccomp filter hides it, as Podman's does, or this kernel has none: "
-     "older than 5.1, or a sandbox." CONTAINER_ADVICE,
-     NULL},
-    {ALL & ~MOUNT, ANY_ERROR, why_filtered,
-     "a seccomp filter refuses it, as containers have." CONTAINER_ADVICE, NULL},
-    {MOUNT, ANY_ERROR, why_filtered,
-     "a seccomp filter refuses it, as containers have."
-     "\nDocker, Podman: run the container with --privileged",
-     NULL},
-
     {RING, ENOSYS, NULL,
      "this kernel has no io_uring: older than 5.1, built without "
      "CONFIG_IO_URING, or a sandbox that emulates one." OTHER_KERNEL
@@ -187,30 +176,63 @@ static bool is_failure(int error)
 
 static bool fits(const struct refusal *row, enum interface interface, int error)
 {
-    if (!(row->interfaces & BIT(interface)))
-        return false;
-    if (row->error == ANY_ERROR ? is_failure(error) : row->error != error)
-        return false;
-    return !row->holds || row->holds();
+    return row->interfaces & BIT(interface) && row->error == error &&
+           (!row->holds || row->holds());
+}
+
+static const struct refusal *find_row(enum interface interface, int error)
+{
+    for (unsigned i = 0; i < sizeof(refusals) / sizeof(*refusals); i++)
+        if (fits(&refusals[i], interface, error))
+            return &refusals[i];
+    return NULL;
+}
+
+static void put_row(char *to, size_t size, const struct refusal *row)
+{
+    const char *place = row->number ? strstr(row->why, "%ld") : NULL;
+
+    if (place)
+        snprintf(to, size, "%.*s%ld%s", (int)(place - row->why), row->why,
+                 number_in(row->number, ""), place + 3);
+    else
+        snprintf(to, size, "%s", row->why);
+}
+
+/* A filter can answer with any errno, also with one that the kernel would give. We see
+   that there is a filter, but not which calls it refuses. So it is one of two causes,
+   and `other` is the other one, with what to do in its second line. It may be empty.
+   Both lines then have two parts: "A filter. Or this kernel", "unconfined. Or boot". */
+static void put_filter(char *to, size_t size, enum interface interface,
+                       char *other)
+{
+    char *remedy = strchr(other, '\n');
+
+    if (remedy) {
+        *remedy++ = '\0';
+        *remedy = (char)tolower((unsigned char)*remedy);
+    }
+    snprintf(to, size, FILTER_IN_FORCE "%s%s%s%s%s", remedy ? " Or " : "",
+             other,
+             interface == MOUNTING ? "\nDocker, Podman: run the container with "
+                                     "--privileged"
+                                   : CONTAINER_ADVICE,
+             remedy ? ". Or " : "", remedy ? remedy : "");
 }
 
 const char *why_refused(enum interface interface, int error)
 {
-    static char why[400];
+    static char why[600];
+    char other[400] = "";
+    const struct refusal *row = find_row(interface, error);
 
-    for (unsigned i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
-        const struct refusal *row = &refusals[i];
-        if (!fits(row, interface, error))
-            continue;
-        const char *place = row->number ? strstr(row->why, "%ld") : NULL;
-        if (place)
-            snprintf(why, sizeof(why), "%.*s%ld%s", (int)(place - row->why),
-                     row->why, number_in(row->number, ""), place + 3);
-        else
-            snprintf(why, sizeof(why), "%s", row->why);
-        return why;
-    }
-    return NULL;
+    if (row)
+        put_row(other, sizeof(other), row);
+    /* Where a sysctl stands in the way, it does so with a filter or without. */
+    if ((row && row->holds) || is_failure(error) || !why_filtered())
+        return row ? strcpy(why, other) : NULL;
+    put_filter(why, sizeof(why), interface, other);
+    return why;
 }
 
 void refused(enum interface interface, int error)

@@ -36,10 +36,17 @@ static inline const char *request_error(int error)
                : strerror(error);
 }
 
-/** The way out of a container's filter, behind the cause. */
-#define CONTAINER_ADVICE                                                       \
-    "\nDocker, Podman: run the container with "                                \
+/** The way out of a container's filter. */
+#define CONTAINER_WAY_OUT                                                      \
+    "Docker, Podman: run the container with "                                  \
     "--security-opt seccomp=unconfined"
+
+/** The same behind a cause, on a line of its own. */
+#define CONTAINER_ADVICE "\n" CONTAINER_WAY_OUT
+
+/** A cause, where a filter may be one, and nobody can tell. */
+#define FILTER_IN_FORCE                                                        \
+    "a seccomp filter is in force, as in a container, and may have answered."
 
 /** Is there a seccomp filter that decides which system calls reach the kernel?
  *  Mode 2 in proc(5). */
@@ -60,7 +67,8 @@ enum interface {
 /**
  * Why this machine refuses an interface to us, and the way out.
  *
- * A seccomp filter may answer with any errno. SELinux answers EACCES, AppArmor
+ * A seccomp filter may answer with any errno. Where one is in force, it is named first,
+ * and then what else this errno means. SELinux answers EACCES, AppArmor
  * EACCES or EPERM, a sysctl EPERM or EACCES, an old kernel ENOSYS or EINVAL, and
  * a limit ENOMEM or EAGAIN. What is left is no refusal but a failure: EMFILE and
  * ENFILE, say.

@@ -32,9 +32,11 @@ struct question {
 /* Ask, and wait for the answer. */
 void ask(struct question *question);
 
-/* Print `name: value` in lines of at most 80 columns, unless `print` is false. Returns
-   how many lines that takes. */
-unsigned say(bool print, const char *name, const char *value);
+/* Print `name: value` in lines of at most 80 columns. */
+void say(FILE *to, const char *name, const char *value);
+
+/* What a file is called here: the last part of its path, valid until the next call. */
+const char *file_name(const char *path);
 
 /* In find_out(), stderr is the way to whoever asks. */
 #define found(...) fprintf(stderr, __VA_ARGS__)

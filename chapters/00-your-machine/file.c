@@ -1,6 +1,6 @@
 /*
- * What 00 finds out about the file. Whether its reads can be cold, and whether they can
- * pass the page cache by, belongs to the verdict. The rest is for --all.
+ * What 00 finds out about the file. Whether its reads can be cold, and whether they can go
+ * past the page cache, belongs to the verdict. The rest is for --all.
  *
  * Nothing is concluded from the name of the file system, because one name stands for
  * many versions. A page is brought in and thrown out again, to see.
@@ -34,13 +34,6 @@ static int open_file(const char *path)
     return blocks_open_file(path, false, &size);
 }
 
-static const char *last_part(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-
-    return slash ? slash + 1 : path;
-}
-
 /* Most chapters compare a cold read with a warm one. So read a page, which brings it into
    the page cache, ask the kernel to drop it, and look whether it has gone:
    probe_drop().
@@ -52,7 +45,7 @@ static const char *last_part(const char *path)
 void find_cold(const struct question *q)
 {
     int fd = open_file(q->path);
-    const char *name = last_part(q->path), *where = probe_file_system(fd);
+    const char *name = file_name(q->path), *where = probe_file_system(fd);
 
     switch (probe_drop(fd)) {
     case PROBE_DROPS:
@@ -74,13 +67,13 @@ void find_cold(const struct question *q)
     }
 }
 
-/* O_DIRECT asks to pass the page cache by. Some file systems refuse that. Some take it,
+/* O_DIRECT asks to go past the page cache. Some file systems refuse that. Some take it,
    and read through the page cache all the same. The way to tell: read a page that
    is not there, and look whether it is there now. */
 void find_direct(const struct question *q)
 {
     int fd = open_file(q->path);
-    const char *name = last_part(q->path);
+    const char *name = file_name(q->path);
 
     close(fd);
     switch (disk_direct(q->path)) {
@@ -93,8 +86,7 @@ void find_direct(const struct question *q)
                     name);
     case DIRECT_UNKNOWN:
         cannot_show("%s is read with O_DIRECT. Without a cold page nobody "
-                    "can tell whether that passes the page cache "
-                    "by" OTHER_FILE,
+                    "can tell whether that goes past the page cache" OTHER_FILE,
                     name);
     case DIRECT_REFUSED:
         cannot_show("reading %s with O_DIRECT: %s" OTHER_FILE, name,
@@ -112,7 +104,7 @@ void find_file_system(const struct question *q)
     if (probe_file_system(fd))
         found("%s", probe_file_system(fd));
     else if (fstatfs(fd, &where))
-        err(1, "asking for the file system of %s", last_part(q->path));
+        err(1, "asking for the file system of %s", file_name(q->path));
     else
         found("number %#x", (unsigned)where.f_type);
 }
@@ -125,7 +117,7 @@ void find_alignment(const struct question *q)
     int fd = open_file(q->path);
 
     if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file))
-        err(1, "asking for the alignment of %s", last_part(q->path));
+        err(1, "asking for the alignment of %s", file_name(q->path));
     if (!(file.stx_mask & STATX_DIOALIGN))
         found("not told: that takes Linux 6.1, and a file system that "
               "answers");

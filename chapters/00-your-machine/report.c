@@ -40,7 +40,7 @@ static void find_release(const struct question *q)
     found("%s (%s)", names.release, names.machine);
 }
 
-/* Whoever has a filter passes it on to all that he starts, so ours is the one of the
+/* A process with a filter passes it on to all that it starts. So ours is also that of the
    programs that we ask. A filter sees each system call before the kernel does. It may
    answer in the kernel's place, or kill. It is the first suspect where something is
    missing. */
@@ -125,7 +125,8 @@ static void find_opcodes(const struct question *q)
     list_parts(probe_opcodes, probe_opcode);
 }
 
-/* For flags there is no table. So a ring is set up with each. */
+/* For flags there is no table before Linux 6.18, whose IORING_REGISTER_QUERY shows it. So
+   a ring is set up with each. */
 static void find_flags(const struct question *q)
 {
     int error = probe_ring(0, NULL);
@@ -137,7 +138,8 @@ static void find_flags(const struct question *q)
 }
 
 /* What io_uring keeps in memory counts against this limit: registered buffers always,
-   the rings before Linux 5.12 and in 6.18 again. Root has no such limit. */
+   the rings before Linux 5.12, and in newer ones again: somebody met that in 6.14
+   (liburing's issue 1408). Root has no such limit. */
 static void find_memlock(const struct question *q)
 {
     struct rlimit limit;
@@ -231,7 +233,7 @@ void report(const char *path)
         ask(&q);
         if (!q.yes && asprintf(&no, "missing, because %s", q.reason) < 0)
             err(1, "allocating an answer");
-        say(true, q.name, no ? no : q.reason ? q.reason : "none");
+        say(stdout, q.name, no ? no : q.reason ? q.reason : "none");
         free(no);
     }
 }

@@ -10,7 +10,8 @@ setup() {
     SOME=$BATS_TEST_TMPDIR/some
     mkdir "$SOME"
     few=("$BIN"/{00,01,08,12}-*)
-    ln "${few[@]}" "$SOME" 2>/dev/null || cp "${few[@]}" "$SOME"
+    # In a copy that a reader works on they are links, and it asks what is beside it.
+    ln -L "${few[@]}" "$SOME" 2>/dev/null || cp -L "${few[@]}" "$SOME"
     ME=$SOME/00-your-machine
 }
 
@@ -123,12 +124,12 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
 }
 
 @test "who says more than a pipe holds is heard, and its first line counts" {
-    pretend 02-talks 'i=0; while [ $i -lt 3000 ]; do
-        echo "02-talks: a line that is longer than a pipe is deep, with others" >&2
-        i=$((i + 1)); done; exit 77'
+    # More than 1 MiB: so deep can a pipe be made by anybody.
+    pretend 02-talks 'yes "02-talks: a line, said more often than a pipe has room for" |
+        head -n 40000 >&2; exit 77'
     ask
     assert_equal "$(because 02-talks)" \
-        'a line that is longer than a pipe is deep, with others'
+        'a line, said more often than a pipe has room for'
 }
 
 @test "who finds no memory is asked again, since it may come back" {
@@ -146,12 +147,97 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
 }
 
 # bats test_tags=deep
+@test "between two such questions it waits, so that the kernel can give memory back" {
+    need_strace
+    pretend 03-never 'echo "03-never: a ring: Cannot allocate memory: no memory" >&2; exit 77'
+    strace_calls nanosleep,clock_nanosleep "$THERE/00-your-machine" "$FILE"
+    assert_equal "$({ calls clock_nanosleep && calls nanosleep; } | wc -l)" 5
+}
+
+# bats test_tags=deep
 @test "who never answers is ended after some seconds, and the others are asked" {
     pretend 02-hangs 'exec sleep 15'
     pretend 03-fine 'exit 0'
+    pretend 04-silent 'exec sleep 15 2>&-' # The pipe ends, and the child does not.
     ask
+    assert_line 'This machine can show 1 of 3 programs.'
+    assert_line 'missing: 02-hangs, 04-silent'
+    assert_equal "$(because 02-hangs)" 'it does not come to an end'
+}
+
+# Three times eleven seconds. Without the limit it would be more than in_time allows.
+# bats test_tags=deep
+@test "who has children that live on does not hold the verdict, and none is left" {
+    local long=47.$$ # No other test's.
+    pretend 02-leaves "sleep $long & exit 0"
+    pretend 03-waits "sleep $long; exit 0"
+    pretend 04-stubborn "trap '' ALRM; sleep $long; exit 0"
+    ask
+    assert_line 'This machine can show 1 of 3 programs.'
+    assert_equal "$(missing | grep '^0' | xargs)" '03-waits 04-stubborn'
+    assert_equal "$(because 03-waits)" 'it does not come to an end'
+    run -1 pgrep -f "^sleep $long\$"
+}
+
+# bats test_tags=deep
+@test "signals that our parent ignores or blocks are no excuse" {
+    pretend 02-hangs 'exec sleep 15 2>&-'
+    pretend 03-fine 'exit 0'
+    run --separate-stderr in_time perl -MPOSIX -e '$SIG{ALRM} = $SIG{CHLD} = "IGNORE";
+        sigprocmask(SIG_BLOCK, POSIX::SigSet->new(SIGALRM)); exec @ARGV' \
+        "$THERE/00-your-machine" "$FILE"
+    assert_equal "$stderr" ''
+    assert_success
+    joined
     assert_line 'This machine can show 1 of 2 programs.'
     assert_equal "$(because 02-hangs)" 'it does not come to an end'
+}
+
+@test "with its first descriptors closed it hears the reasons all the same" {
+    pretend 02-no 'echo "02-no: no such thing" >&2; exit 77'
+    for closed in '<&-' '2>&-' '<&- 2>&-'; do
+        run -0 bash -c "exec \"\$@\" $closed" bash "$THERE/00-your-machine" "$FILE"
+        joined
+        assert_equal "$(because 02-no)" 'no such thing'
+    done
+}
+
+# --- What a child may do to others ------------------------------------------------------
+
+# bats test_tags=deep
+@test "who dies of a signal leaves no core file" {
+    need_strace
+    pretend 02-core 'exit 1'
+    strace_calls prlimit64,setrlimit "$THERE/00-your-machine" "$FILE"
+    # The program, and two questions about the file.
+    assert_equal "$({ calls prlimit64 && calls setrlimit; } |
+        grep -c 'RLIMIT_CORE, {rlim_cur=0, rlim_max=0}')" 3
+}
+
+@test "when 00 is killed, so is whom it asks" {
+    pretend 02-lives 'echo $$ >"$0.new"; mv "$0.new" "$0.pid"; exec sleep 8'
+    "$THERE/00-your-machine" "$FILE" >/dev/null 3>&- &
+    local asked=$! tries
+    for ((tries = 0; tries < 100; tries++)); do
+        [[ ! -e $THERE/02-lives.pid ]] || break
+        sleep 0.05
+    done
+    kill -KILL "$asked"
+    wait "$asked" || :
+    for ((tries = 0; tries < 60; tries++)); do
+        kill -0 "$(<"$THERE/02-lives.pid")" 2>/dev/null || return 0
+        sleep 0.05
+    done
+    fail 'the child lives on'
+}
+
+# bats test_tags=deep
+@test "a child whose parent has died already does not begin" {
+    need_strace
+    pretend 02-begins 'exec >"$0.begun"'
+    run -0 --separate-stderr strace -f -o /dev/null -e signal=none \
+        -e inject=getppid:retval=1 "$THERE/00-your-machine" "$FILE"
+    [[ ! -e $THERE/02-begins.begun ]]
 }
 
 @test "the same reason and remedy is told once, for all that gave it" {
@@ -194,9 +280,20 @@ all_missing() {
     joined
     # What is not shown is counted, and --all shows it.
     shown=$(grep -c '^because: reason' <<<"$output")
-    left=$(sed -n 's/^\([0-9]*\) more reasons, which --all shows\.$/\1/p' <<<"$output")
+    left=$(sed -n 's/^\([0-9]*\) more reasons\{0,1\}, which --all shows\.$/\1/p' <<<"$output")
     no_cold=$("$THERE/00-your-machine" --all "$FILE" | grep -cE '^missing: (cold|direct)') || :
     assert_equal "$((shown + left))" "$((20 + no_cold))"
+}
+
+@test "one reason that has no room is one reason" {
+    pretend
+    FILE=$THERE/00-your-machine # It is mapped, so two reasons are of the file.
+    for i in {10..29}; do
+        pretend "$i-no" "echo '$i-no: reason $i' >&2; exit 77"
+        ask
+        ! grep -q ' more reason' <<<"$output" || break
+    done
+    assert_line '1 more reason, which --all shows.'
 }
 
 # bats test_tags=deep
@@ -267,10 +364,22 @@ agrees() {
             agrees 12-uring-setup
             assert_regex "$(because 12-uring-setup)" \
                 "^(setting up|entering) io_uring: [A-Z].*"
-            assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined$'
+            assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined'
             refute_output --partial failed
         done
     done
+}
+
+# bats test_tags=deep
+@test "a filter that may not have answered is one cause of two" {
+    need_filter
+    need_strace
+    # This one looks at another call. It is strace that answers, as an old kernel would.
+    machine "$BUILD/filter" io_setup EPERM strace -f -o /dev/null -e signal=none \
+        -e inject=io_uring_setup:error=EINVAL
+    assert_regex "$(because 12-uring-setup)" \
+        'Invalid argument: a seccomp filter is in force, .* may have answered\. Or .* too old'
+    assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined\. Or boot a newer kernel'
 }
 
 # bats test_tags=deep
@@ -431,6 +540,25 @@ END
     assert_success
     assert_line --partial 'Reads of file: cold yes, direct '
     assert_line --partial 'file system: overlay'
+}
+
+@test "a newline in the name of a file does not become a line of the answer" {
+    pretend
+    FILE=$BATS_TEST_TMPDIR/$'a\nb'
+    cp "$THERE/00-your-machine" "$FILE"
+    "$FILE" --help >/dev/null
+    run --separate-stderr "$THERE/00-your-machine" "$FILE"
+    joined
+    assert_line --partial 'Reads of a?b: cold '
+    FILE=/dev/shm/$'your-machine\n'$$
+    [[ $(stat -f -c %T /dev/shm 2>/dev/null) == tmpfs && -w /dev/shm ]] ||
+        skip '/dev/shm is no tmpfs to write to'
+    head -c "$PAGE" /dev/zero >"$FILE"
+    run --separate-stderr "$THERE/00-your-machine" "$FILE"
+    rm "$FILE"
+    joined
+    assert_regex "$(because 'cold reads')" "^a page of your-machine\\?$$ stays in the page cache"
+    assert_regex "$(helps 'cold reads')" '^sync FILE'
 }
 
 @test "a file must be there, unless it is the sample" {

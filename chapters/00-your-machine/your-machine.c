@@ -26,7 +26,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,10 +51,6 @@ static const struct program program = {
             OPTION_SWITCH("all", "all that it can find out", &all), OPTION_END},
 };
 
-/* For a no that says nothing of who is behind it. */
-#define FILTER_ADVICE                                                          \
-    "a seccomp filter is in force, so it may have answered." CONTAINER_ADVICE
-
 enum {
     PATIENCE = 10,      /* Seconds for an answer. */
     TRIES = 6,          /* Where memory is short. */
@@ -69,42 +67,70 @@ enum {
    the parent died before the kernel was asked to, there is another parent by now.
 
    It must not take for ever. An alarm that nobody handles kills, and execve(2) leaves
-   it on.
+   it on. But execve(2) also leaves a signal ignored or blocked that was so before. So
+   both are undone first.
 
-   It must leave nothing behind. Who is killed by SIGSYS would write a core file. */
+   It must leave nothing behind. A process that SIGSYS kills would write a core file.
+   And what it has started is in a process group with it, so we can end them all. */
 __attribute__((noreturn)) static void answer(const struct question *question,
                                              int pipe_end, pid_t parent)
 {
+    sigset_t none;
+
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent)
         _exit(1);
+    setpgid(0, 0);
+    signal(SIGALRM, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
     alarm(PATIENCE);
     setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+    /* The copy that dup2(2) makes is not closed by execve(2), as the pipe is. */
     if (dup2(pipe_end, STDERR_FILENO) < 0)
         _exit(1);
     question->find_out(question);
     _exit(0);
 }
 
+static int64_t milliseconds(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
+}
+
 /* Read until the pipe ends, whether or not there is room. A pipe holds 64 KiB. If
    we stopped reading, or waited for the child first, a child with more to say would
-   wait for us, and we for the child. */
-static void listen_to(int pipe_end, char text[TEXT])
+   wait for us, and we for the child.
+
+   The pipe ends when nobody can write to it any more. That may be long after the child
+   has ended: what it has started holds the pipe as well. So there is a limit, a second
+   after the child's own. Returns whether the pipe has ended by then. */
+static bool listen_to(int pipe_end, char text[TEXT])
 {
+    struct pollfd from = {.fd = pipe_end, .events = POLLIN};
+    int64_t end = milliseconds() + (PATIENCE + 1) * 1000, left;
     char rest[TEXT];
     size_t used = 0;
-    ssize_t n;
+    bool ended = false;
 
-    do {
+    while (!ended && (left = end - milliseconds()) > 0) {
         bool room = used < TEXT - 1;
-        n = read(pipe_end, room ? text + used : rest,
-                 room ? TEXT - 1 - used : TEXT);
+        ssize_t n = poll(&from, 1, (int)left);
+        if (n > 0) {
+            n = read(pipe_end, room ? text + used : rest,
+                     room ? TEXT - 1 - used : TEXT);
+            ended = n == 0;
+        }
+        if (n < 0 && errno != EINTR)
+            err(1, "reading an answer");
         if (room && n > 0)
             used += (size_t)n;
-    } while (n > 0 || (n < 0 && errno == EINTR));
-    if (n < 0)
-        err(1, "reading an answer");
+    }
     text[used] = '\0';
+    return ended;
 }
 
 static bool is_program(const char *name)
@@ -112,40 +138,53 @@ static bool is_program(const char *name)
     return strspn(name, "0123456789") == 2 && name[2] == '-';
 }
 
-/* How the child has ended says what its words mean. There are three ways.
+/* What a child has said: a reason in the first line, what helps in the second. A program
+   begins its first line with its name. */
+static void take_words(struct question *q)
+{
+    char *save = NULL;
 
-   It returned, with status 0: yes.
+    q->reason = strtok_r(q->text, "\n", &save);
+    q->remedy = strtok_r(NULL, "\n", &save);
+    if (q->reason && is_program(q->reason) && strstr(q->reason, ": "))
+        q->reason = strstr(q->reason, ": ") + 2;
+}
 
-   It said no, with another status. 77 is a no with a reason in its first line and a
-   remedy in its second. But any other number is a no as well. A policy may answer in a
-   way that nobody has thought of, and then a program ends with a plain error. That
-   error is the reason.
+/* A signal has ended it. Then what it said before is not the reason. */
+static void explain_death(struct question *q, int killer)
+{
+    q->reason = killer == SIGSYS    ? "a seccomp filter kills it (SIGSYS)"
+                : killer == SIGALRM ? "it does not come to an end"
+                                    : strsignal(killer);
+    q->remedy = killer == SIGSYS ? CONTAINER_WAY_OUT : NULL;
+}
 
-   It was killed. WEXITSTATUS() means nothing then, and happens to be 0. So look for
-   a signal first. SIGSYS is the one that a seccomp filter kills with. */
-static void judge(struct question *q, int status)
+/* How the child has ended says what its words mean. There are three ways:
+
+   - It returned, with status 0: yes.
+
+   - It returned, with another status: no. 77 says that a reason and a remedy are there.
+     Any other number is a no as well. A policy may answer in a way that nobody has
+     thought of, and then a program ends with a plain error. That error is the reason.
+
+   - A signal killed it: no. WEXITSTATUS() means nothing then, and happens to be 0. So
+     look for a signal first. SIGSYS is the one that a seccomp filter kills with. */
+static void judge(struct question *q, int status, bool late)
 {
     int killer = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
     bool explained = !killer && WEXITSTATUS(status) == EXIT_CANNOT_SHOW;
-    char *save = NULL;
 
+    take_words(q);
     q->yes = !killer && WEXITSTATUS(status) == 0;
-    q->reason = strtok_r(q->text, "\n", &save);
-    q->remedy = strtok_r(NULL, "\n", &save);
     if (q->yes)
         return;
-    if (q->reason && is_program(q->reason) && strstr(q->reason, ": "))
-        q->reason = strstr(q->reason, ": ") + 2; /* NAME: the error. */
+    if (!explained) /* The second line of a plain error is no remedy. */
+        q->remedy =
+            why_filtered() ? FILTER_IN_FORCE " " CONTAINER_WAY_OUT : NULL;
     if (killer)
-        q->reason = killer == SIGSYS    ? "a seccomp filter kills it (SIGSYS)"
-                    : killer == SIGALRM ? "it does not come to an end"
-                                        : strsignal(killer);
+        explain_death(q, late && killer == SIGKILL ? SIGALRM : killer);
     if (!q->reason)
         q->reason = "it ended with an error, and gave no reason";
-    if (killer == SIGSYS)
-        q->remedy = CONTAINER_ADVICE + 1;
-    else if (!explained)
-        q->remedy = why_filtered() ? FILTER_ADVICE : NULL;
 }
 
 /* The life of a question. We make a pipe, and a child that has its other end. The child
@@ -155,7 +194,7 @@ static void judge(struct question *q, int status)
    If no child can be made, that is a no, too. Then the reason is ours. */
 static void ask_once(struct question *q)
 {
-    int ends[2], status = EXIT_CANNOT_SHOW << 8;
+    int ends[2], status;
     pid_t parent = getpid();
 
     args_flush(); /* Else the child has a copy of what is not printed yet. */
@@ -164,18 +203,25 @@ static void ask_once(struct question *q)
     pid_t child = fork();
     if (child == 0)
         answer(q, ends[1], parent);
-    if (child < 0)
+    if (child < 0) {
         snprintf(q->text, TEXT, "making a process: %s%s", strerror(errno),
                  why_no_thread(errno));
-    if (close(ends[1])) /* Else it would never end: we could write to it. */
+        take_words(q);
+        close(ends[0]);
+        close(ends[1]);
+        return;
+    }
+    /* While we hold that end open, the pipe does not end. */
+    if (close(ends[1]))
         err(1, "closing our end of the pipe to %s", q->name);
-    if (child > 0)
-        listen_to(ends[0], q->text);
+    bool late = !listen_to(ends[0], q->text);
     close(ends[0]);
-    while (child > 0 && waitpid(child, &status, 0) < 0)
+    if (late) /* The child, and all that it has started. */
+        kill(-child, SIGKILL);
+    while (waitpid(child, &status, 0) < 0)
         if (errno != EINTR)
             err(1, "waiting for %s", q->name);
-    judge(q, status);
+    judge(q, status, late);
 }
 
 /* The kernel takes some time to give the memory of a closed ring back. Until then it
@@ -199,11 +245,12 @@ void ask(struct question *q)
 static void find_program(const struct question *q)
 {
     char path[PATH_MAX];
-    int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
     snprintf(path, sizeof(path), "%s/%s", q->path, q->name);
-    if (null >= 0 && dup2(null, STDOUT_FILENO) >= 0)
-        execl(path, path, "--check", NULL);
+    if (nowhere < 0 || dup2(nowhere, STDOUT_FILENO) < 0)
+        err(1, "sending its output nowhere");
+    execl(path, path, "--check", NULL);
     err(1, "running it");
 }
 
@@ -245,6 +292,22 @@ static unsigned list_questions(struct question questions[MOST],
     return count;
 }
 
+/* What whoever started us has left us may not be what we count on. With SIGCHLD ignored
+   there is nobody to wait for: waitpid(2) fails with ECHILD. And where one of the
+   first three descriptors is closed, a pipe would get its number. (Read only: that the
+   output can't be written is still found out.) */
+static void begin_clean(void)
+{
+    int fd;
+
+    signal(SIGCHLD, SIG_DFL);
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd > STDERR_FILENO)
+        close(fd);
+}
+
 int main(int argc, char **argv)
 {
     static struct question questions[MOST];
@@ -252,6 +315,7 @@ int main(int argc, char **argv)
     const char *file = args.file;
     off_t size;
 
+    begin_clean();
     /* That there is no sample file yet is one more thing to say. Any other file was
        asked for, and has to be there. */
     if (!args.sample || access(args.file, F_OK) == 0)

@@ -414,8 +414,9 @@ tells_of_limit() {
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-int main(void)
+int main(int argc, char **argv)
 {
+    (void)argv;
     const int all[] = {EPERM, EACCES, ENOSYS, ENODEV, EOPNOTSUPP};
     const int failures[] = {EMFILE, ENFILE, EFAULT, EBADF, EINTR, EIO};
     const struct { enum interface of; int error; } more[] = {
@@ -437,11 +438,20 @@ int main(void)
         if (!(why = why_refused(more[k].of, more[k].error)) || !strchr(why, '\n'))
             printf("interface %d, %s: %s\n", more[k].of, strerror(more[k].error),
                    why);
+    if (argc > 1)
+        puts(why_refused(URING_SETUP, EINVAL));
     return 0;
 }
 END
     run -0 "$BATS_TEST_TMPDIR/why"
     assert_output ''
+    # A filter is one cause, and not the only one.
+    "$BUILD/filter" io_setup EPERM true 2>/dev/null || skip 'no seccomp filter here'
+    run -0 "$BUILD/filter" io_setup EPERM "$BATS_TEST_TMPDIR/why" old
+    assert_line --index 0 --regexp \
+        '^a seccomp filter is in force, .*may have answered\. Or this kernel.* too old'
+    assert_line --index 1 --regexp 'seccomp=unconfined\. Or boot a newer kernel'
+    assert_equal "${#lines[@]}" 2
 }
 
 # What can be refused, and how: a policy has the choice of its errno, a limit and an

@@ -252,6 +252,7 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     bug warns 's/int total/int x, total/'
     bug same "$off_by_one" 'Try: % | grep count'
     bug no-part "$off_by_one" 'Hint: The page, "Nothing"'
+    bug refused "$off_by_one" 'Fails: it takes long'
     bug stale "$off_by_one"
     sed -i 's/^ *for .int i = 1/& + 0/; s/^ .*int total = 0;$/&;/' "$BUGS/stale.patch"
     run -1 prove
@@ -262,9 +263,10 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     assert_line --regexp '^01-syntax: does not build: .*count.c:15.* error: '
     assert_line --regexp '^01-warns: the compiler gives it away: .*unused variable'
     assert_line "01-same: 'bin/01-count | grep count' prints what the right program prints"
+    assert_line --regexp "^01-refused: 'it takes long' fails with the chapter's own program"
     assert_line '01-no-part: the page has no part "Nothing"'
     assert_line --regexp '^01-stale: does not apply: .*FAILED'
-    assert_line --regexp '^bugs and mutants: 1 proven, 8 not, 0 skipped'
+    assert_line --regexp '^bugs and mutants: 1 proven, 9 not, 0 skipped'
     nothing_left
 }
 
