@@ -302,12 +302,16 @@ submitted() {
     done
 }
 
+# The stand-in changes a result when a call returns. A cold read may come between two
+# calls, and the program then takes it unchanged. What is in the cache comes in the submit.
 @test "a read that a signal has cut short is made again" {
-    for nth in 1 3 8 9; do
-        with_rings RINGS_RES="$nth -4" "$BIN/13-uring-read" "$FILE"
-        assert_success
-        checksums
-        add_up 8
+    for warm in 0 8; do
+        for nth in 1 3 8 9; do
+            with_rings RINGS_RES="$nth -4" "$BIN/13-uring-read" --warm $warm "$FILE"
+            assert_success
+            checksums
+            add_up 8
+        done
     done
 }
 
