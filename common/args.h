@@ -105,9 +105,7 @@ struct program {
                             needs a locale. */
     bool main_lanes;   /**< Its passes are drawn by their main lanes alone,
                             unless --lanes asks for all: job.h. */
-    bool ticks;     /**< Above each of its drawings are dots where the program
-                            has handled ticks, each a CALL_LOOK: job.h. */
-    unsigned facts; /**< FACT_ bits of timeline.h that say something here;
+    unsigned facts;    /**< FACT_ bits of timeline.h that say something here;
                             0 for those that most chapters print. */
     const struct program_option *options; /**< Ends with OPTION_END, or NULL. */
     /** Returns where this machine can show it, else exits through

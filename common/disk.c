@@ -144,6 +144,14 @@ static long pages_to_write_of_map(int fd, size_t length)
     return disk_resident(fd, 0, length) == 0 ? 0 : PAGES_UNKNOWN;
 }
 
+void disk_print_pages(int width, long pages)
+{
+    if (pages == PAGES_UNKNOWN)
+        printf("%*s", width, "unknown");
+    else
+        printf("%*ld", width, pages);
+}
+
 long disk_pages_to_write(int fd)
 {
     struct cache_counts counts;

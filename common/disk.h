@@ -25,6 +25,13 @@
 long disk_resident(int fd, off_t offset, size_t length);
 
 /**
+ * Print a count of pages, or `unknown`.
+ *
+ * @param width  Columns at least; below 0, with the blanks after it, as printf(3) does.
+ */
+void disk_print_pages(int width, long pages);
+
+/**
  * Count the pages of a file that are not on the disk yet: dirty, or under
  * writeback. With 0 a crash can still lose the rest: the size, the name, what is in
  * the disk's own cache. Only a sync says that all of it is safe.

@@ -134,8 +134,6 @@ void job_pass(struct job *job, const char *title, read_all_fn *read_all,
     pass->timeline = timeline_new(title, job->blocks.count);
     if (job->program.facts)
         pass->timeline->facts = job->program.facts;
-    if (job->program.ticks)
-        pass->timeline->facts |= FACT_TICKS;
     prepare(job);
     pass->cached = blocks_resident(&job->blocks);
     if (job_options.step) {
@@ -173,8 +171,6 @@ static void show_lanes(const struct job *job)
 
         if (i > 0)
             putchar('\n');
-        if (job->program.ticks)
-            timeline_dots(pass->timeline, scale, "ticks", CALL_LOOK);
         timeline_draw(pass->timeline, scale);
         show_facts(job, pass);
     }

@@ -454,22 +454,33 @@ static void print_main(const char *label, const struct timeline *timeline,
     print_lane(label, lane, width);
 }
 
-/* How much time the full width stands for. 0 comes of a clock too coarse to see it. */
-static int64_t full_scale(const struct timeline *timeline,
-                          const struct timeline *scale)
+/* A dot where a look has returned. */
+static void print_ticks(const struct timeline *timeline, int64_t full,
+                        unsigned width)
 {
-    int64_t full =
-        timeline->total > scale->total ? timeline->total : scale->total;
+    enum look lane[WIDTH] = {NOTHING};
 
-    return full < 1 ? 1 : full;
+    for (unsigned i = 0; i < timeline->calls; i++) {
+        struct bar end = timeline->main[i];
+
+        end.begin = end.end;
+        if (end.call == CALL_LOOK)
+            fill(lane, width, &end, full, DOT);
+    }
+    print_lane("ticks", lane, width);
 }
 
 void timeline_draw(const struct timeline *timeline,
                    const struct timeline *scale)
 {
     unsigned width = lane_width();
-    int64_t full = full_scale(timeline, scale);
+    int64_t full =
+        timeline->total > scale->total ? timeline->total : scale->total;
 
+    if (full < 1)
+        full = 1; /* A clock too coarse to see it. */
+    if (timeline->facts & FACT_TICKS)
+        print_ticks(timeline, full, width);
     print_ruler(timeline->title, full, width);
     print_main("main", timeline, full, width, false);
     for (unsigned i = 0; i < timeline->blocks; i++) {
@@ -504,24 +515,6 @@ void timeline_draw_main(struct timeline *const *timelines)
         print_main(timelines[i]->title, timelines[i], full, width, complete);
     print_legend(width, timelines[0]->facts, complete);
     putchar('\n');
-}
-
-void timeline_dots(const struct timeline *timeline,
-                   const struct timeline *scale, const char *label,
-                   enum call call)
-{
-    unsigned width = lane_width();
-    int64_t full = full_scale(timeline, scale);
-    enum look lane[WIDTH] = {NOTHING};
-
-    for (unsigned i = 0; i < timeline->calls; i++) {
-        struct bar end = timeline->main[i];
-
-        end.begin = end.end;
-        if (end.call == call)
-            fill(lane, width, &end, full, DOT);
-    }
-    print_lane(label, lane, width);
 }
 
 /* --- The facts ----------------------------------------------------------- */

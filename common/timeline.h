@@ -53,8 +53,8 @@ enum fact {
      *  FACT_WORK says so, too. */
     FACT_OWN_WORK = 1 << 9,
     FACT_TIME = 1 << 10, /**< `time` */
-    /** No line: a lane of dots stands above the drawing, timeline_dots(), and the
-     *  legend says what a dot is. */
+    /** No line: a lane stands above the drawing, with a dot in each column in which a
+     *  CALL_LOOK has returned, however many have. The legend says what a dot is. */
     FACT_TICKS = 1 << 11,
     /** What is printed where nobody says otherwise. */
     FACTS = FACT_IN_FLIGHT | FACT_BLOCKED | FACT_SLEEPS_IN_SUBMIT |
@@ -224,15 +224,6 @@ void timeline_draw(const struct timeline *timeline,
  * @param timelines  The passes, NULL behind the last.
  */
 void timeline_draw_main(struct timeline *const *timelines);
-
-/**
- * Print one more lane, to be drawn right above timeline_draw() of the same pass and
- * with the same scale: a dot in each column in which a call of this kind has returned,
- * however many have. The legend says so where `facts` has FACT_TICKS.
- */
-void timeline_dots(const struct timeline *timeline,
-                   const struct timeline *scale, const char *label,
-                   enum call call);
 
 /**
  * Print those facts that `facts` names, `name: value` a line.

@@ -100,9 +100,10 @@ void find_file_system(const struct question *q)
 {
     struct statfs where;
     int fd = open_file(q->path);
+    const char *name = probe_file_system(fd);
 
-    if (probe_file_system(fd))
-        found("%s", probe_file_system(fd));
+    if (name)
+        found("%s", name);
     else if (fstatfs(fd, &where))
         err(1, "asking for the file system of %s", file_name(q->path));
     else

@@ -212,14 +212,6 @@ static void run_pass(struct pass *pass, const struct blocks *blocks)
 
 /* --- What came of it ------------------------------------------------------- */
 
-static void print_pages(int width, long pages)
-{
-    if (pages == PAGES_UNKNOWN)
-        printf("%*s", width, "unknown");
-    else
-        printf("%*ld", width, pages);
-}
-
 /* With O_DSYNC nobody calls fsync(). */
 static void print_row(const struct pass *pass)
 {
@@ -231,9 +223,9 @@ static void print_row(const struct pass *pass)
         printf("%10ld", timeline_slept(pass->timeline, CALL_WAIT));
     else
         printf("%10s", "-");
-    print_pages(18, pass->written);
+    disk_print_pages(18, pass->written);
     if (synced)
-        print_pages(11, pass->synced);
+        disk_print_pages(11, pass->synced);
     else
         printf("%11s", "-");
     putchar('\n');

@@ -110,12 +110,14 @@ new_bytes() { perl -0777 -ne 'print /^n*$/ ? length : -1' "$1"; }
         read -r writes sync _ <<<"$(row fsync)"
         read -r each none _ <<<"$(row O_DSYNC)"
         assert_equal "$none" -
-        # Blocks are safe all at once, and that is the end; or one after the other.
-        assert_line --regexp '^fsync +[▒░█ ]+◆ *$'
-        assert_line --regexp '^O_DSYNC +[▒█]+ ?◆.*[▒█ ]◆ *$'
-        ((writes > 0 || sync < 1 || each < 8)) || return 0
+        ((writes > 0 || sync < 1 || each < 8)) && continue
+        # Blocks are safe all at once, and that is the end; or one after the other. (A
+        # pass that is short for the scale has a single sign.)
+        grep -q '^fsync  *[▒░█ ][▒░█ ]*◆ *$' <<<"$output" || continue
+        grep -q '^O_DSYNC  *[▒█][▒█]* \{0,1\}◆.*[▒█ ]◆ *$' <<<"$output" || continue
+        return 0
     done
-    fail "expected : no sleep in the writes, then 8 or more
+    fail "expected : no sleep in the writes, then 8 or more; and ◆ at the end
 $output"
 }
 

@@ -60,14 +60,6 @@ static long count(const struct file *file)
     return disk_resident(file->fd, 0, (size_t)file->size);
 }
 
-static void print_pages(int width, long pages)
-{
-    if (pages == PAGES_UNKNOWN)
-        printf("%*s", width, "unknown");
-    else
-        printf("%*ld", width, pages);
-}
-
 /* The result is the error itself, and errno stays as it was. A length of 0 means: up
    to the end of the file. */
 static void advise(const struct file *file, off_t offset, off_t length,
@@ -164,9 +156,9 @@ static void try(const struct trial *trial, struct file file)
            pages == 0      ? ""
            : trial->middle ? " in the middle"
                            : " from the start");
-    print_pages(11, before);
+    disk_print_pages(11, before);
     long after = count_in_the_end(&file);
-    print_pages(12, after == PAGES_UNKNOWN ? after : after - before);
+    disk_print_pages(12, after == PAGES_UNKNOWN ? after : after - before);
     putchar('\n');
     if (close(file.fd))
         err(1, "closing %s", file.path);
@@ -215,7 +207,7 @@ static void write_all(const struct file *file)
 static void print_staying(const char *step, const struct file *file)
 {
     printf("%-44s", step);
-    print_pages(17, count(file));
+    disk_print_pages(17, count(file));
     putchar('\n');
 }
 

@@ -18,6 +18,7 @@
 #define _GNU_SOURCE /* preadv2(), RWF_NOWAIT */
 #include "args.h"
 #include "blocks.h"
+#include "disk.h"
 #include "timeline.h"
 
 #include <err.h>
@@ -182,14 +183,6 @@ static long pages_in_the_end(const struct blocks *blocks)
     return before;
 }
 
-static void print_pages(int width, long pages)
-{
-    if (pages == PAGES_UNKNOWN)
-        printf("%-*s", width, "unknown");
-    else
-        printf("%-*ld", width, pages);
-}
-
 typedef void ask_fn(const struct source *source, char *answer);
 
 /* One question, to both. The file is cold each time. */
@@ -204,7 +197,7 @@ static void try(const char *question, ask_fn *ask, const struct source *socket,
     ask(file, of_file);
     sleeps = timeline_sleeps() - sleeps;
     printf("%-20s%-16s%-16s", question, of_socket, of_file);
-    print_pages(14, pages_in_the_end(blocks));
+    disk_print_pages(-14, pages_in_the_end(blocks));
     printf("%ld\n", sleeps);
 }
 
@@ -239,9 +232,9 @@ static void try_again(const struct source *file, const struct blocks *blocks,
     ask_read(file, RWF_NOWAIT, first);
     long later = pages_in_the_end(blocks);
     ask_read(file, RWF_NOWAIT, again);
-    print_pages(20, before);
+    disk_print_pages(-20, before);
     printf("%-16s", first);
-    print_pages(14, later);
+    disk_print_pages(-14, later);
     puts(again);
 }
 

@@ -276,7 +276,6 @@ int main(int argc, char **argv)
     run(&loop);
     timeline_stop(timeline);
 
-    timeline_dots(timeline, timeline, "ticks", CALL_LOOK);
     timeline_draw(timeline, timeline);
     print_worst(&loop);
     printf("\nthe read: %.2f ms, %.2f ms of that on a processor\n",

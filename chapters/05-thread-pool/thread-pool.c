@@ -44,8 +44,7 @@ static const struct program program = {
     .name = "05-thread-pool",
     .does = "Reads blocks in an event loop, and then in a pool of threads.",
     .ready = ready,
-    .ticks = true,
-    .facts = FACT_SLEEPS | FACT_IN_FLIGHT | FACT_SLEEPS_IN_SUBMIT |
+    .facts = FACT_TICKS | FACT_SLEEPS | FACT_IN_FLIGHT | FACT_SLEEPS_IN_SUBMIT |
              FACT_THREADS | FACT_COMPLETED | FACT_ORDER,
     .options =
         (const struct program_option[]){OPTION_NUMBER("threads",

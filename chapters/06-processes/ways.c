@@ -72,8 +72,7 @@ enum { IN_FLIGHT, SLEEPS, MAIN_SLEEPS, MAKING, READING, COLUMNS };
 
 static struct blocks blocks;
 static struct shared *shared;
-static pthread_barrier_t
-    barrier; /* All threads meet here, and the main thread. */
+static pthread_barrier_t barrier; /* The threads meet here, and main. */
 
 /* Is this a worker? Each thread has this variable for itself, and each process. */
 static _Thread_local bool is_worker;

@@ -62,8 +62,7 @@
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t news = PTHREAD_COND_INITIALIZER;
 static unsigned long turns, reads, writes, wakes;
-static unsigned long
-    want; /* So many threads wait for a mutex, or ask for it. */
+static unsigned long want; /* Threads that wait for a mutex, or ask for it. */
 static int over, main_wants, eventfd_of_loop = -1;
 
 /* How many mutexes this thread has, and whether it has woken another one with them. */
