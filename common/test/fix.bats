@@ -291,6 +291,16 @@ gone() { ! grep -qs '^State:.[^Z]' "/proc/$1/status"; }
     assert_line --partial '1 proven, 0 not, 1 skipped'
 }
 
+@test "prove: what a test misses once is tried again, and said" {
+    mutant 01/now-and-then chapters/01-count/count.c \
+        's|sum\(4\)|sum(4) + (remove("'"$BATS_TEST_TMPDIR"'/first") ? 10 : 0)|' \
+        "Fails: $the_sum" 'Shows: sum: 20'
+    touch "$BATS_TEST_TMPDIR/first"
+    run -0 prove
+    assert_line 'missed at first: mutants/01/now-and-then (1)'
+    assert_line --partial '1 proven, 0 not'
+}
+
 @test "prove: a build that is older than common/ is refused" {
     bug good "$off_by_one"
     touch -d '1 minute' common/add.h
