@@ -55,10 +55,11 @@ static bool yama(void)
 
 /* --- What to do about it ---------------------------------------------------- */
 
-#define POLICY                                                                 \
-    "a security policy of this machine refuses it, as SELinux and AppArmor "   \
-    "do."                                                                      \
-    "\nAs root: ausearch -m avc,apparmor shows the rule. Or use a virtual "    \
+/* SELinux answers EACCES, AppArmor EACCES or EPERM. Both write what they refuse into the audit
+   log as messages of the type AVC: common_lsm_audit() in the kernel. */
+#define POLICY(who)                                                            \
+    "a security policy of this machine refuses it, as " who " may."            \
+    "\nAs root: ausearch -m avc -ts recent shows the rule. Or use a virtual "  \
     "machine"
 #define OTHER_KERNEL "\nBoot a newer kernel, or use a virtual machine"
 #define SANDBOX      "this is a sandbox that has no such thing." OTHER_KERNEL
@@ -154,8 +155,8 @@ static const struct refusal {
      "\nAs root: modprobe, with its name",
      NULL},
 
-    {ALL, EPERM, NULL, POLICY, NULL},
-    {ALL, EACCES, NULL, POLICY, NULL},
+    {ALL, EPERM, NULL, POLICY("AppArmor"), NULL},
+    {ALL, EACCES, NULL, POLICY("SELinux or AppArmor"), NULL},
     {ALL, ENOSYS, NULL, SANDBOX, NULL},
     {ALL, ENODEV, NULL, SANDBOX, NULL},
     {ALL, EOPNOTSUPP, NULL, SANDBOX, NULL},

@@ -1,6 +1,6 @@
 /*
- * A question to this machine. your-machine.c asks it, verdict.c says what came of it,
- * and report.c and file.c have more of them.
+ * A question to this machine. your-machine.c asks it, and verdict.c prints the answer.
+ * The questions are in programs.c, file.c and report.c.
  */
 #ifndef ASK_H
 #define ASK_H
@@ -9,8 +9,8 @@
 #include <stdio.h>
 
 enum {
-    TEXT = 1024,
-    OF_FILE = 2 /* Questions of the verdict that are about the file. */
+    TEXT_SIZE = 1024,
+    FILE_QUESTIONS = 2 /* So many of the verdict are about the file. */
 };
 
 struct question {
@@ -23,14 +23,22 @@ struct question {
 
     /* The answer. */
     bool yes;
-    const char *reason; /* Why not; if yes, what was found out, or NULL. */
-    const char *remedy; /* What helps, or NULL. */
-    bool told;          /* The verdict has it. */
-    char text[TEXT];    /* Where reason and remedy stand. */
+    const char *found;  /* If yes: what was found out; NULL: it said nothing. */
+    const char *reason; /* If no: why not. */
+    const char *remedy; /* If no: what helps, or NULL. */
+    char text[TEXT_SIZE]; /* Where those three stand. */
+    bool shown;           /* The verdict has printed it. */
 };
 
 /* Ask, and wait for the answer. */
 void ask(struct question *question);
+
+/* Is that the name of a program, such as 13-uring-read? */
+bool is_program(const char *name);
+
+/* Make a question for each program beside this one. Returns how many there are; exits
+   where there are more than `most`. */
+unsigned list_programs(struct question *questions, int most);
 
 /* Print `name: value` in lines of at most 80 columns. */
 void say(FILE *to, const char *name, const char *value);
@@ -39,7 +47,7 @@ void say(FILE *to, const char *name, const char *value);
 const char *file_name(const char *path);
 
 /* In find_out(), stderr is the way to whoever asks. */
-#define found(...) fprintf(stderr, __VA_ARGS__)
+#define tell(...) fprintf(stderr, __VA_ARGS__)
 
 /* find_out() for what is about the file: file.c. The first two are in the verdict. */
 void find_cold(const struct question *question);
@@ -47,8 +55,8 @@ void find_direct(const struct question *question);
 void find_file_system(const struct question *question);
 void find_alignment(const struct question *question);
 
-/* Print what came of the questions: so many programs, and after them those of the
-   file. */
+/* Print the answers. The first `programs` questions are about programs, and the last
+   FILE_QUESTIONS about the file. */
 void verdict(struct question *questions, unsigned programs, const char *file,
              bool all);
 

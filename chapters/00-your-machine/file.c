@@ -49,7 +49,7 @@ void find_cold(const struct question *q)
 
     switch (probe_drop(fd)) {
     case PROBE_DROPS:
-        found("yes");
+        tell("yes");
         return;
     case PROBE_STAYS:
         cannot_show("a page of %s stays in the page cache. It is dirty, or "
@@ -78,7 +78,7 @@ void find_direct(const struct question *q)
     close(fd);
     switch (disk_direct(q->path)) {
     case DIRECT_WORKS:
-        found("yes");
+        tell("yes");
         return;
     case DIRECT_IN_NAME:
         cannot_show("%s is taken with O_DIRECT, and read through the page "
@@ -103,11 +103,11 @@ void find_file_system(const struct question *q)
     const char *name = probe_file_system(fd);
 
     if (name)
-        found("%s", name);
+        tell("%s", name);
     else if (fstatfs(fd, &where))
         err(1, "asking for the file system of %s", file_name(q->path));
     else
-        found("number %#x", (unsigned)where.f_type);
+        tell("number %#x", (unsigned)where.f_type);
 }
 
 /* With O_DIRECT the address in memory, the place in the file and the length have to be
@@ -120,11 +120,11 @@ void find_alignment(const struct question *q)
     if (statx(fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &file))
         err(1, "asking for the alignment of %s", file_name(q->path));
     if (!(file.stx_mask & STATX_DIOALIGN))
-        found("not told: that takes Linux 6.1, and a file system that "
-              "answers");
+        tell("not told: that takes Linux 6.1, and a file system that "
+             "answers");
     else if (file.stx_dio_offset_align == 0)
-        found("none: statx(2) says no direct I/O on this file");
+        tell("none: statx(2) says no direct I/O on this file");
     else
-        found("memory %u bytes, offset and length %u", file.stx_dio_mem_align,
-              file.stx_dio_offset_align);
+        tell("memory %u bytes, offset and length %u", file.stx_dio_mem_align,
+             file.stx_dio_offset_align);
 }

@@ -8,15 +8,15 @@
 #include "ask.h"
 
 #include <err.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum {
     WIDTH = 80,
-    INDENT = 4,       /* Of a line that goes on with the one above it. */
-    ROOM = 24 - 2 - 4 /* Lines, less the first two, and the last four. */
+    INDENT = 4,        /* Of a line that goes on with the one above it. */
+    ROOM = 24 - 2 - 4, /* Lines, less the first two, and the last four. */
+    LONGEST_NAME = 40  /* Bytes of it. */
 };
 
 /* A word that does not fit begins the next line. A word that fits no line, such as a
@@ -45,8 +45,8 @@ static bool same(const char *a, const char *b)
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
-/* The names of `first` and of all after it that gave the same reason. They are told
-   from then on. */
+/* Print the names of `first` and of all after it that gave the same reason. So none of
+   them needs a paragraph of its own. */
 static void say_missing(FILE *to, struct question *first,
                         const struct question *end)
 {
@@ -54,12 +54,13 @@ static void say_missing(FILE *to, struct question *first,
     size_t size;
     FILE *list = open_memstream(&names, &size);
 
+    /* Those before `first` are ready, or stand in an earlier paragraph. */
     for (struct question *q = first; list && q < end; q++) {
         if (q->yes || !same(q->reason, first->reason) ||
             !same(q->remedy, first->remedy))
             continue;
         fprintf(list, "%s%s", q == first ? "" : ", ", q->name);
-        q->told = true;
+        q->shown = true;
     }
     if (!list || fclose(list))
         err(1, "listing what is missing");
@@ -87,6 +88,7 @@ static char *paragraph(struct question *first, const struct question *end)
     return text;
 }
 
+/* How much of the screen a paragraph takes: say() has broken its lines already. */
 static unsigned lines_in(const char *text)
 {
     unsigned lines = 0;
@@ -96,34 +98,40 @@ static unsigned lines_in(const char *text)
     return lines;
 }
 
-/* A no is not always a lack. Of a file that is not ours nobody tells, so nothing can be
-   shown with it. The reason says which of the two it is. */
-static const char *yes_or_no(const struct question *q)
-{
-    return q->yes ? "yes" : "no";
-}
-
-/* A newline in a name would begin another line of the answer, and an escape sequence
-   would reach the terminal. So both become a "?", as with ls(1). */
+/* The last part of a path, so that it fits into one line. A newline in it would begin
+   another line of the answer, and an escape sequence would reach the terminal. So both
+   become a "?", as with ls(1). A long name is cut, but never inside of a letter: in
+   UTF-8 a byte 10xxxxxx goes on with the letter before it. */
 const char *file_name(const char *path)
 {
-    static char name[NAME_MAX + 1];
-    const char *slash = strrchr(path, '/');
+    static char name[LONGEST_NAME + sizeof("...")];
+    const char *slash = strrchr(path, '/'), *last = slash ? slash + 1 : path;
+    size_t length = strlen(last), cut = length;
 
-    snprintf(name, sizeof(name), "%s", slash ? slash + 1 : path);
+    if (length > LONGEST_NAME)
+        for (cut = LONGEST_NAME; cut > 0 && (last[cut] & 0xc0) == 0x80;)
+            cut--;
+    snprintf(name, sizeof(name), "%.*s%s", (int)cut, last,
+             cut < length ? "..." : "");
     for (char *c = name; *c; c++)
         if ((unsigned char)*c < ' ' || *c == 0x7f)
             *c = '?';
     return name;
 }
 
+/* A no may also mean that nobody tells. The paragraph of that question says which. */
+static const char *yes_or_no(const struct question *q)
+{
+    return q->yes ? "yes" : "no";
+}
+
 /* The first line answers "can I go on?", and the second "with this file?". Whoever reads
    no further knows that. */
-void verdict(struct question *q, unsigned programs, const char *file, bool all)
+static void print_ready(const struct question *q, unsigned programs,
+                        const char *file)
 {
-    struct question *end = q + programs + OF_FILE;
-    unsigned ready = 0, used = 0, left_out = 0;
-    /* The two questions of the file come last, and count as no programs. */
+    unsigned ready = 0;
+
     for (unsigned i = 0; i < programs; i++)
         ready += q[i].yes;
     if (programs == 0)
@@ -133,13 +141,20 @@ void verdict(struct question *q, unsigned programs, const char *file, bool all)
     else
         printf("This machine can show %u of %u programs.\n", ready, programs);
     printf("Reads of %s: cold %s, direct %s.\n", file_name(file),
-           yes_or_no(end - 2), yes_or_no(end - 1));
+           yes_or_no(&q[programs]), yes_or_no(&q[programs + 1]));
+}
 
-    /* A reason with no room is counted, once for all that gave it. A shorter one after
-       it may still fit. */
+/* A reason with no room is counted, once for all that gave it. A shorter one after it
+   may still fit. */
+static void print_reasons(struct question *q, const struct question *end,
+                          bool all)
+{
+    unsigned used = 0, left_out = 0;
+
     for (; q < end; q++) {
-        if (q->yes || q->told)
+        if (q->yes || q->shown)
             continue;
+        /* Written into memory first, to see how many lines it has. */
         char *text = paragraph(q, end);
         if (all || used + lines_in(text) <= ROOM) {
             used += lines_in(text);
@@ -153,6 +168,15 @@ void verdict(struct question *q, unsigned programs, const char *file, bool all)
         puts("\n1 more reason, which --all shows.");
     else if (left_out)
         printf("\n%u more reasons, which --all shows.\n", left_out);
+}
+
+/* From the general to the particular, so that anybody may stop reading at any line: how
+   much is there, then what is missing and what helps, then where to go from here. With
+   --all the report comes next, and needs no line that says how to get it. */
+void verdict(struct question *q, unsigned programs, const char *file, bool all)
+{
+    print_ready(q, programs, file);
+    print_reasons(q, q + programs + FILE_QUESTIONS, all);
     if (!all)
         puts("\nNext: ./tour 01. All that can be found out: ./tour 00 --all");
 }

@@ -175,7 +175,7 @@ answers() {
                 s/^4 KiB, 100 x N ms \K\d+(?= calls)/N/mg;
                 s/^(?:\d+ at a time|\+ [^:\n]+) N N \K[\d.]+/N/mg;
                 s/^(?:read|advise|threads|posix-aio) N, \K[\d.]+(?= calls)/N/mg;
-                s/^(?:\ *aio-nr|most\ in\ flight|main\ thread\ blocked
+                s/^(?:most\ in\ flight|main\ thread\ blocked
                     |sleeps\ in\ submit|threads|ticks\ during\ the\ reads|total
                     |completed):\ \K.*//xmg;
                 return $_;
