@@ -150,6 +150,8 @@ void timeline_submitted(struct timeline *timeline, unsigned block);
  * timeline_watch() the timeline knows only which call came last.
  */
 void timeline_completed(struct timeline *timeline, unsigned block);
+/** One call has made all blocks complete, at the same time. */
+void timeline_completed_all(struct timeline *timeline);
 
 /**
  * The whole block is there, and another thread may have read it. It was in flight while

@@ -1,3 +1,10 @@
+/*
+ * What a crash would leave of the file that 02-replace replaces.
+ *
+ * A disk is a file in memory, with an ext4 in it: image.h. A copy of that file is the
+ * power cut, since what the kernel has only in its cache is not in the copy. Mounting
+ * the copy is the reboot.
+ */
 #include "crash.h"
 
 #include "image.h"
@@ -15,18 +22,18 @@
 #include <time.h>
 #include <unistd.h>
 
-/* A disk is an image in memory: image.h. Each way to replace the file begins on a new
-   one. To make a file system takes longer than to copy one. So one image is made, and
-   is only copied. It stays -1 where this user can't mount it. */
+/* mkfs is slow. So we make one empty disk, and copy it for each way to replace the file.
+   It stays -1 where this user can't mount it. */
 static int empty = -1;
 
 /* The copy that is mounted, and that the steps write to. */
 static int disk = -1;
 
-/* All that we have opened there to look at it. To close a file that was cut down with
-   O_TRUNC makes ext4 write it, whoever closes it: auto_da_alloc. A look must not change
-   what a crash would leave. So these stay open. */
-static int looked[4 * 5];
+/* Closing a file that was cut with O_TRUNC makes ext4 write it, whoever closes it:
+   auto_da_alloc. A look must not change what a crash would leave. So a look never
+   closes, until all steps are done. */
+enum { MOST_LOOKS = 8 }; /* More than any way has steps. */
+static int looked[MOST_LOOKS];
 static unsigned looks;
 
 const char *crash_word(char found)
@@ -107,16 +114,6 @@ static int open_file(int folder)
     return fd;
 }
 
-/* The same, and it stays open. */
-static int open_to_look(int folder)
-{
-    int fd = open_file(folder);
-
-    if (fd >= 0)
-        looked[looks++] = fd;
-    return fd;
-}
-
 static char content(int fd)
 {
     char bytes[FILE_SIZE + 1]; /* One more, to see that the file ends. */
@@ -140,7 +137,13 @@ static char content(int fd)
 
 char crash_look(int folder)
 {
-    return content(open_to_look(folder));
+    int fd = open_file(folder);
+
+    if (looks == MOST_LOOKS)
+        errx(1, "more looks than room for them");
+    if (fd >= 0)
+        looked[looks++] = fd;
+    return content(fd);
 }
 
 /* Has the kernel begun to write the file? FS_IOC_FIEMAP lists its extents: ranges of the
@@ -163,22 +166,27 @@ static bool being_written(int fd)
     return unwritten;
 }
 
-/* Wait until the kernel has written what it has begun to write. A crash in the middle of
-   that would leave zeros in one run, and not in the next. This starts no write: bytes
-   that are "delayed" stay so. No call waits for that alone, so it looks again and
-   again. */
-static void settle(int folder)
-{
-    int fd = open_to_look(folder);
+/* A copy takes time. If the kernel wrote meanwhile, the copy could have a later write
+   and miss an earlier one. So wait until it has written what it has begun to write. A
+   crash in the middle of that would leave zeros in one run, and not in the next.
 
-    while (being_written(fd))
+   This starts no write: bytes that are "delayed" stay so. No call waits for that alone,
+   so look again and again, for ten seconds at most. */
+void crash_settle(void)
+{
+    if (empty < 0 || looks == 0)
+        return;
+    for (int i = 0; being_written(looked[looks - 1]); i++) {
+        if (i == 10000)
+            errx(1, "the file is not written after ten seconds");
         nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
 }
 
 /* What the disk has been given until now is in the copy. What is in the kernel's
    memory only is not. When the copy is mounted, ext4 reads its journal and puts in
    order what it finds, as it does after a real crash. */
-char crash_now(int folder)
+char crash_now(void)
 {
     if (empty < 0)
         return 0;
@@ -190,22 +198,19 @@ char crash_now(int folder)
     char found = content(fd);
     if ((fd >= 0 && close(fd)) || close(root) || close(copy))
         err(1, "closing a copy of the disk");
-    settle(folder);
     return found;
 }
 
-/* What would have happened after some more seconds, in less time. What the kernel has
-   begun to write gets to the disk. Then ext4 writes its journal, with all that was done to
-   names and sizes until then. It does so every five seconds, and whenever anybody syncs
-   any file on it. So we sync another file. */
+/* What would have happened after some more seconds, in less time. ext4 writes its
+   journal, with all that was done to names and sizes until then. It does so every five
+   seconds, and whenever anybody syncs any file on it. So we sync another file. */
 char crash_later(int folder)
 {
     if (empty < 0)
         return 0;
-    settle(folder);
     int fd = openat(folder, "other", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC,
                     0600);
     if (fd < 0 || write(fd, "x", 1) != 1 || fsync(fd) || close(fd))
         err(1, "syncing another file");
-    return crash_now(folder);
+    return crash_now();
 }

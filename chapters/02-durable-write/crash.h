@@ -20,11 +20,11 @@ enum {
     FOUND_OTHER = 'x'
 };
 
-/* That as a word. */
+/* As a word: "old". */
 const char *crash_word(char found);
 
-/* Make the disk, if this user may make one and mount it, and print whether so. To be
-   called once, before the others. True: there is one. */
+/* Try to make the disk and to mount it. Print whether that worked, and return it. To be
+   called once, before the others. */
 bool crash_begin(void);
 void crash_end(void);
 
@@ -37,9 +37,13 @@ void crash_folder_close(int folder);
    folder is closed.) */
 char crash_look(int folder);
 
+/* After a look: wait until the kernel has written what it has begun to write of that
+   file. */
+void crash_settle(void);
+
 /* The power goes now; or some seconds go by before it does. What would be found on the
-   disk that this folder is on? 0 without one. */
-char crash_now(int folder);
+   disk? 0 without one. */
+char crash_now(void);
 char crash_later(int folder);
 
 #endif

@@ -35,12 +35,19 @@ static const struct program program = {
     .takes_file = true,
 };
 
-/* One way to write the blocks, and what came of it. */
-struct pass {
+/* One way to write the blocks. */
+struct way {
     const char *title, *if_warm;
     int flags;    /* For open(). */
     bool cold;    /* The file is there, and not in memory. */
     size_t bytes; /* To be written of each block, if it has so many. */
+};
+
+/* What came of it. */
+struct pass {
+    const struct way *way;
+    const char
+        *title; /* The way's, or its other one if the file was in memory. */
     const struct blocks *blocks;
     struct timeline *timeline;
     /* How many pages are still to be written: after the writes, after the sync. */
@@ -54,46 +61,31 @@ struct pass {
    file gets the new bytes, and a crash loses them. So success says: the kernel has
    the bytes. It does not say: the disk has them.
 
-   The loop is that of chapter 01. EINTR: a signal came before the first byte was
-   taken, so write again. Fewer bytes than we gave: the disk is almost full, say. The
-   next call takes the rest, or says why it can't. No byte and no error: that has no
-   meaning for a file, and to go on would be to go on for ever. */
-static void write_bytes(const struct pass *pass, int fd, unsigned i,
-                        size_t bytes)
+   EINTR: a signal came before the first byte was taken, so write again. A short write:
+   the disk is nearly full, for example. We write the rest. Then the next call succeeds,
+   or says why not. No byte and no error has no meaning for a file. To go on could be for
+   ever, so we take it for a full disk. */
+static void write_fully(int fd, const unsigned char *data, size_t bytes,
+                        off_t offset)
 {
-    const struct block *block = &pass->blocks->block[i];
-    size_t done = 0;
+    for (size_t done = 0; done < bytes;) {
+        ssize_t n = pwrite(fd, data + done, bytes - done, offset + (off_t)done);
 
-    while (done < bytes) {
-        timeline_call(pass->timeline, CALL_SUBMIT);
-        ssize_t n = pwrite(fd, block->data + done, bytes - done,
-                           block->offset + (off_t)done);
-        timeline_return(pass->timeline);
         if (n < 0 && errno == EINTR)
             continue;
         if (n == 0)
             errno = ENOSPC;
         if (n <= 0)
             err(1, "writing the scratch file at byte %jd",
-                (intmax_t)block->offset + (intmax_t)done);
+                (intmax_t)offset + (intmax_t)done);
         done += (size_t)n;
     }
 }
 
-/* fsync() has all dirty pages of this file written. It sleeps until the disk has
-   reported that they are there. Whoever says "saved" has to wait for that.
-
-   If it fails, do not call it again, not even after EINTR. The kernel takes a page's
-   dirty mark away before it writes the page, and does not put it back when the disk
-   refuses. So a second fsync() may find no dirty page, and succeed. The data is safe
-   only where it came from. */
-static void sync_file(const struct pass *pass, int fd)
+/* How many bytes of this block the pass writes. The file's last block may be short. */
+static size_t part(const struct pass *pass, const struct block *block)
 {
-    timeline_call(pass->timeline, CALL_WAIT);
-    int failed = fsync(fd);
-    timeline_return(pass->timeline);
-    if (failed)
-        err(1, "fsync of the scratch file");
+    return pass->way->bytes < block->length ? pass->way->bytes : block->length;
 }
 
 /* With O_DSYNC in its flags, each write waits until its own bytes are on the disk. Then
@@ -101,35 +93,44 @@ static void sync_file(const struct pass *pass, int fd)
    write, else with the sync. */
 static void write_blocks(const struct pass *pass, int fd)
 {
-    const struct blocks *blocks = pass->blocks;
-
-    for (unsigned i = 0; i < blocks->count; i++) {
-        size_t length = blocks->block[i].length;
+    for (unsigned i = 0; i < pass->blocks->count; i++) {
+        const struct block *block = &pass->blocks->block[i];
 
         timeline_submitted(pass->timeline, i);
-        write_bytes(pass, fd, i, pass->bytes < length ? pass->bytes : length);
-        if (pass->flags & O_DSYNC)
+        timeline_call(pass->timeline, CALL_SUBMIT);
+        write_fully(fd, block->data, part(pass, block), block->offset);
+        timeline_return(pass->timeline);
+        if (pass->way->flags & O_DSYNC)
             timeline_completed(pass->timeline, i);
     }
 }
 
-/* One sync is enough for all blocks, and they are safe at the same time. */
+/* fsync() has all dirty pages of this file written. It sleeps until the disk has
+   reported that they are there. Whoever says "saved" has to wait for that. One sync is
+   enough for all blocks, and they are safe at the same time.
+
+   If it fails, do not call it again, not even after EINTR. The kernel takes a page's
+   dirty mark away before it writes the page, and does not put it back when the disk
+   refuses. So a second fsync() may find no dirty page, and succeed. The data is safe
+   only where it came from. */
 static void sync_blocks(const struct pass *pass, int fd)
 {
-    sync_file(pass, fd);
-    for (unsigned i = 0; i < pass->blocks->count; i++) {
-        timeline_completed(pass->timeline, i);
-        pass->timeline->block[i].end = pass->timeline->block[0].end;
-    }
+    timeline_call(pass->timeline, CALL_WAIT);
+    int failed = fsync(fd);
+    timeline_return(pass->timeline);
+    if (failed)
+        err(1, "fsync of the scratch file");
+    timeline_completed_all(pass->timeline);
 }
 
-/* Count the pages twice: when the last write has returned, and after the sync. */
+/* Count the pages twice: when the last write has returned, and after the sync. The time
+   of the pass goes on during the first count, but no bar shows it. */
 static void write_all(struct pass *pass, int fd)
 {
     timeline_start(pass->timeline);
     write_blocks(pass, fd);
     pass->written = disk_pages_to_write(fd);
-    if (!(pass->flags & O_DSYNC))
+    if (!(pass->way->flags & O_DSYNC))
         sync_blocks(pass, fd);
     timeline_stop(pass->timeline);
     pass->synced = disk_pages_to_write(fd);
@@ -137,37 +138,35 @@ static void write_all(struct pass *pass, int fd)
 
 /* --- Around it: a file to write to, and what is in it then ----------------- */
 
-/* The other bytes of a block, and back again. */
-static void invert(const struct blocks *blocks)
+/* Flip all bits. A second call flips them back. */
+static void flip(unsigned char *data, size_t bytes)
 {
-    for (unsigned i = 0; i < blocks->count; i++)
-        for (size_t k = 0; k < blocks->block[i].length; k++)
-            blocks->block[i].data[k] ^= 0xff;
+    for (size_t i = 0; i < bytes; i++)
+        data[i] ^= 0xff;
 }
 
-/* In the file there are other bytes where this pass will write. All of it is on the
-   disk, and its pages are not in memory. Dirty pages can't be dropped: they are all that
-   there is of the new bytes. So the sync comes first.
+/* Make a file that has other bytes where this pass will write. All of it has to be on
+   the disk, and not in memory. Dirty pages can't be dropped: they are all that there is
+   of the new bytes. So the sync comes first.
 
    On tmpfs the pages stay, since there is no disk to have them. Then nothing is cold. */
 static void make_cold(struct pass *pass, int fd)
 {
-    struct pass whole = {.blocks = pass->blocks,
-                         .timeline = timeline_new("", pass->blocks->count),
-                         .bytes = SIZE_MAX},
-                part = whole;
+    const struct blocks *blocks = pass->blocks;
 
-    part.bytes = pass->bytes;
-    write_blocks(&whole, fd);
-    invert(pass->blocks);
-    write_blocks(&part, fd);
-    invert(pass->blocks);
-    sync_file(&whole, fd);
-    timeline_free(whole.timeline);
+    for (unsigned i = 0; i < blocks->count; i++) {
+        const struct block *block = &blocks->block[i];
+
+        flip(block->data, part(pass, block));
+        write_fully(fd, block->data, block->length, block->offset);
+        flip(block->data, part(pass, block));
+    }
+    if (fsync(fd))
+        err(1, "fsync of the scratch file");
     if (posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED))
         errx(1, "dropping the pages of the scratch file");
-    if (disk_resident(fd, 0, pass->blocks->count * pass->blocks->size) > 0)
-        pass->title = pass->if_warm;
+    if (disk_resident(fd, 0, blocks->count * blocks->size) > 0)
+        pass->title = pass->way->if_warm;
 }
 
 static void read_all(const struct blocks *blocks)
@@ -195,13 +194,16 @@ static void check(const struct pass *pass, int fd, uint32_t right)
              pass->title);
 }
 
-static void run_pass(struct pass *pass, const struct blocks *blocks)
+/* The file has no name, so that nothing can leave it behind. On Btrfs that saves fsync()
+   some work: no crash could find the file, so its log does not get it. */
+static void run_pass(struct pass *pass, const struct way *way,
+                     const struct blocks *blocks)
 {
-    int fd = scratch_open(pass->flags);
+    int fd = scratch_open(way->flags);
     uint32_t right = blocks_checksum(blocks);
 
-    pass->blocks = blocks;
-    if (pass->cold)
+    *pass = (struct pass){.way = way, .title = way->title, .blocks = blocks};
+    if (way->cold)
         make_cold(pass, fd);
     pass->timeline = timeline_new(pass->title, blocks->count);
     write_all(pass, fd);
@@ -215,7 +217,7 @@ static void run_pass(struct pass *pass, const struct blocks *blocks)
 /* With O_DSYNC nobody calls fsync(). */
 static void print_row(const struct pass *pass)
 {
-    bool synced = !(pass->flags & O_DSYNC);
+    bool synced = !(pass->way->flags & O_DSYNC);
 
     printf("%-9s %10ld", pass->title,
            timeline_slept(pass->timeline, CALL_SUBMIT));
@@ -231,17 +233,27 @@ static void print_row(const struct pass *pass)
     putchar('\n');
 }
 
+static void print_job(const struct blocks *blocks)
+{
+    long pages = blocks_pages(blocks);
+
+    printf("%u block%s of %zu KiB, %ld page%s, to scratch files in %s\n\n",
+           blocks->count, blocks->count == 1 ? "" : "s", blocks->size >> 10,
+           pages, pages == 1 ? "" : "s", scratch_folder());
+}
+
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
-    struct pass pass[] = {
+    const struct way ways[] = {
         {"fsync", .bytes = SIZE_MAX},
         {"O_DSYNC", .bytes = SIZE_MAX, .flags = O_DSYNC},
         {"cold page", "warm page", .bytes = page, .cold = true},
         {"cold part", "warm part", .bytes = 100, .cold = true}};
-    enum { PASSES = sizeof(pass) / sizeof(pass[0]) };
-    struct timeline *timelines[PASSES + 1] = {0};
+    enum { WAYS = sizeof(ways) / sizeof(ways[0]) };
+    struct pass pass[WAYS];
+    struct timeline *timelines[WAYS + 1] = {0};
     struct blocks blocks;
 
     blocks_open(&blocks, &args);
@@ -249,24 +261,21 @@ int main(int argc, char **argv)
     /* In the scratch files the blocks lie side by side. */
     for (unsigned i = 0; i < blocks.count; i++)
         blocks.block[i].offset = (off_t)(i * blocks.size);
-    for (int i = 0; i < PASSES; i++) {
-        run_pass(&pass[i], &blocks);
+    for (int i = 0; i < WAYS; i++) {
+        run_pass(&pass[i], &ways[i], &blocks);
         timelines[i] = pass[i].timeline;
     }
 
-    long pages = blocks_pages(&blocks);
-    printf("%u block%s of %zu KiB, %ld page%s, to scratch files in %s\n\n",
-           blocks.count, blocks.count == 1 ? "" : "s", blocks.size >> 10, pages,
-           pages == 1 ? "" : "s", scratch_folder());
+    print_job(&blocks);
     timeline_draw_main(timelines);
     puts("               sleeps in          pages to write after\n"
          "          the writes  the sync        the writes   the sync");
-    for (int i = 0; i < PASSES; i++)
+    for (int i = 0; i < WAYS; i++)
         print_row(&pass[i]);
     printf("checksum: %08x\n", (unsigned)blocks_checksum(&blocks));
 
     timeline_trace(args.trace, timelines);
-    for (int i = 0; i < PASSES; i++)
+    for (int i = 0; i < WAYS; i++)
         timeline_free(timelines[i]);
     blocks_close(&blocks);
     return 0;

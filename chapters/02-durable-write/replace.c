@@ -50,9 +50,9 @@ struct place {
     bool half_done; /* ".file.new" is there, and we have made it. */
 };
 
-/* Something has failed. What is half done has to go, and only that: another process may
-   be at the same, and the ".file.new" that is there may be its own. Before the rename
-   the old file stays. After it, nobody knows which of the two a crash would find. */
+/* Something has failed. Remove our own ".file.new", and only ours: another process may be
+   saving, too. Before the rename the old file stays. After it, nobody knows which of the
+   two a crash would find. */
 __attribute__((noreturn)) static void give_up(const struct place *place,
                                               const char *what)
 {
@@ -73,7 +73,7 @@ static void fill(const struct place *place, int fd, char letter)
     size_t done = 0;
 
     memset(bytes, letter, FILE_SIZE);
-    while (done < FILE_SIZE) { /* The loop of the lesson. */
+    while (done < FILE_SIZE) { /* As write_fully() in the lesson. */
         ssize_t n = write(fd, bytes + done, FILE_SIZE - done);
 
         if (n < 0 && errno == EINTR)
@@ -97,25 +97,29 @@ static void sync_old_file(struct place *place)
         give_up(place, "syncing the old file");
 }
 
-/* The new content gets a name of its own. It is in the same folder, since a rename
-   can't leave the file system. O_EXCL: if there is one already, it is not ours. Nobody
-   else may open it yet: 0600. Then it takes the old file's mode over, but no set-user-ID
-   bit, since the owner may be another now. Owner, ACLs and attributes would need the
-   same care. */
-static void write_new_file(struct place *place)
+/* The new file gets the mode of the old one, but no set-user-ID bit, since the owner may
+   be another now. Owner, ACLs and attributes would need the same care. */
+static void take_mode(const struct place *place)
 {
     struct stat old;
-    int fd = openat(place->folder, ".file.new",
-                    O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
-    if (fd < 0)
-        give_up(place, "creating the new file");
-    place->file = fd;
-    place->half_done = true;
-    fill(place, fd, FOUND_NEW);
     if (fstatat(place->folder, "file", &old, 0) ||
-        fchmod(fd, old.st_mode & 0777))
+        fchmod(place->file, old.st_mode & 0777))
         give_up(place, "giving the new file the old one's mode");
+}
+
+/* The new content gets a name of its own. It is in the same folder, since a rename
+   can't leave the file system. O_EXCL: if there is one already, it is not ours. Nobody
+   else may open it yet: 0600. */
+static void write_new_file(struct place *place)
+{
+    place->file = openat(place->folder, ".file.new",
+                         O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (place->file < 0)
+        give_up(place, "creating the new file");
+    place->half_done = true;
+    fill(place, place->file, FOUND_NEW);
+    take_mode(place);
 }
 
 /* The bytes first, and only then the name that leads to them. */
@@ -126,9 +130,9 @@ static void sync_new_file(struct place *place)
 }
 
 /* The name passes from one file to the other at once. No other process finds it
-   missing, or half a file. rename(2) promises that to processes. That a crash finds
-   one of the two as well is the work of the file system's journal. */
-static void rename_it(struct place *place)
+   missing, or half a file: rename(2). After a crash it is the journal that keeps this
+   promise. */
+static void rename_new_file(struct place *place)
 {
     if (renameat(place->folder, ".file.new", place->folder, "file"))
         give_up(place, "renaming the new file");
@@ -143,19 +147,19 @@ static void sync_folder(struct place *place)
 }
 
 /* How not to: these bytes are gone before the first new one is written. */
-static void truncate_it(struct place *place)
+static void truncate_file(struct place *place)
 {
     place->file = openat(place->folder, "file", O_RDWR | O_TRUNC | O_CLOEXEC);
     if (place->file < 0)
         give_up(place, "opening the file");
 }
 
-static void overwrite_it(struct place *place)
+static void overwrite_file(struct place *place)
 {
     fill(place, place->file, FOUND_NEW);
 }
 
-static void close_it(struct place *place)
+static void close_file(struct place *place)
 {
     if (close(place->file))
         give_up(place, "closing the file");
@@ -172,38 +176,43 @@ static const struct step {
 } sync_old = {"sync the old file", sync_old_file},
   write_new = {"write the new file", write_new_file},
   sync_new = {"sync the new file", sync_new_file},
-  renamed = {"rename", rename_it}, folder = {"sync the folder", sync_folder},
-  truncated = {"open with O_TRUNC", truncate_it},
-  overwrite = {"write", overwrite_it}, closed = {"close", close_it};
+  rename_new = {"rename", rename_new_file},
+  sync_name = {"sync the folder", sync_folder},
+  truncate_old = {"open with O_TRUNC", truncate_file},
+  overwrite_old = {"write", overwrite_file}, close_old = {"close", close_file};
 
+/* `recorded` is what a run as root has found, for those who may not mount: for each
+   step, after a crash at once and later. The letters are those of crash.h. */
 static const struct way {
     const char *title;
     const struct step *steps[MOST]; /* NULL after the last. */
     const char *option;             /* For mounting; or NULL. */
+    const char *recorded;
 } ways[] = {
-    {"All steps", {&sync_old, &write_new, &sync_new, &renamed, &folder}, NULL},
+    {"All steps",
+     {&sync_old, &write_new, &sync_new, &rename_new, &sync_name},
+     NULL,
+     "oo oo oo on nn"},
     {"The old file not synced",
-     {&write_new, &sync_new, &renamed, &folder},
-     NULL},
-    {"The new file not synced, and noauto_da_alloc",
-     {&sync_old, &write_new, &renamed, &folder},
-     "noauto_da_alloc"},
-    {"The new file not synced",
-     {&sync_old, &write_new, &renamed, &folder},
-     NULL},
+     {&write_new, &sync_new, &rename_new, &sync_name},
+     NULL,
+     "-e ee en nn"},
+    {"The new file not synced, and ext4 does not help",
+     {&sync_old, &write_new, &rename_new, &sync_name},
+     "noauto_da_alloc",
+     "oo oo oe ee"},
+    {"The new file not synced, and ext4 helps",
+     {&sync_old, &write_new, &rename_new, &sync_name},
+     NULL,
+     "oo oo on nn"},
     {"The folder not synced",
-     {&sync_old, &write_new, &sync_new, &renamed},
-     NULL},
+     {&sync_old, &write_new, &sync_new, &rename_new},
+     NULL,
+     "oo oo oo on"},
     {"Overwritten in place",
-     {&sync_old, &truncated, &overwrite, &closed},
-     NULL},
-};
-
-/* What a run as root has found, for those who may not mount: for each step, after a
-   crash at once and later. The letters are those of crash.h. */
-static const char *const recorded[] = {
-    "oo oo oo on nn", "-e ee en nn", "oo oo oe ee",
-    "oo oo on nn",    "oo oo oo on", "oo oe oe on",
+     {&sync_old, &truncate_old, &overwrite_old, &close_old},
+     NULL,
+     "oo oe oe on"},
 };
 
 /* --- Around it ------------------------------------------------------------- */
@@ -230,10 +239,11 @@ static void go(const struct way *way, bool later, struct seen *seen)
     for (int i = 0; i < MOST && way->steps[i]; i++) {
         way->steps[i]->take(&place);
         seen[i].now = crash_look(place.folder);
+        crash_settle();
         if (later)
             seen[i].later = crash_later(place.folder);
         else
-            seen[i].at_once = crash_now(place.folder);
+            seen[i].at_once = crash_now();
     }
     if (place.file >= 0 && close(place.file))
         err(1, "closing the new file");
@@ -282,7 +292,7 @@ int main(int argc, char **argv)
         go(&ways[i], false, seen);
         go(&ways[i], true, seen);
         if (!found)
-            use_recorded(seen, recorded[i]);
+            use_recorded(seen, ways[i].recorded);
         show(&ways[i], seen);
     }
     crash_end();
