@@ -55,9 +55,9 @@ sub normalize {
 
         # How many pages of a file the kernel has brought in by now is for it to
         # decide, and so is whether it keeps dirty ones.
-        s/^((?:none|SEQUENTIAL) +\d+ pages?, from the start +)\d+$/$1N/mg;
-        s/^(WILLNEED +0 pages +)\d+$/$1N/mg;
-        s/^(written, DONTNEED +|  after a wait for the disk +|  DONTNEED again +|written, fsync, DONTNEED but for both ends +)\d+$/$1N/mg;
+        s/^((?:none|SEQUENTIAL) +the start +\d+ +)\d+$/$1N/mg;
+        s/^(WILLNEED +nowhere +0 +)\d+$/$1N/mg;
+        s/^(write, DONTNEED(?:, fsync)? +\d+ +)\d+$/$1N/mg;
 
         # How many ticks a loop gets to is up to the scheduler.
         s/^(ticks (?:handled|missed): )\d+$/$1N/mg;
