@@ -42,7 +42,7 @@ sub normalize {
         # How many ticks came at once says how long a loop stood still, and that is a
         # time. Whether a call slept is for the chapter's test to say: under strace each
         # call does.
-        s/^((?:before the read|next after it|all later ones) +N ms +)\d+$/$1N/mg;
+        s/^((?:before the read|the first after it|all later ones) +N ms +)\d+$/$1N/mg;
         s/^((?:epoll_ctl, add|poll, timeout 0|read, (?:O_NONBLOCK|RWF_NOWAIT)) .* )\d+$/$1N/mg;
         # A fast disk may be done before RWF_NOWAIT looks, and then more comes at once.
         s/^(half of it cached: )\d+( bytes now)/$1N$2/mg;
