@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 static size_t page_size(void)
@@ -21,7 +22,9 @@ static size_t page_size(void)
     return (size_t)sysconf(_SC_PAGESIZE);
 }
 
-/* The rule of can_do_mincore() in the kernel's mm/mincore.c. */
+/* mincore(2) answers only for files that we own or may write. Otherwise it would reveal
+   what other people read. The rule is that of can_do_mincore() in the kernel's
+   mm/mincore.c. */
 static bool mincore_tells_us(int fd)
 {
     struct stat file;
@@ -78,6 +81,22 @@ long disk_resident(int fd, off_t offset, size_t length)
         resident += pages.in_core[i] & 1;
     pages_close(&pages);
     return resident;
+}
+
+/* The kernel may also take a page back between two looks. So the larger count is the
+   one. */
+long disk_resident_settled(int fd, off_t offset, size_t length)
+{
+    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
+    long before, now = disk_resident(fd, offset, length);
+
+    do {
+        before = now;
+        if (nanosleep(&pause, NULL) && errno != EINTR)
+            err(1, "waiting for pages of a file");
+        now = disk_resident(fd, offset, length);
+    } while (now > before);
+    return before;
 }
 
 /* cachestat(2) is younger than many a C library. Calls that are new since

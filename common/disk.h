@@ -25,6 +25,13 @@
 long disk_resident(int fd, off_t offset, size_t length);
 
 /**
+ * The same when no more pages come. Pages that the kernel has begun to read are not
+ * there yet, and nothing tells when they are. So this is a guess: count again and again,
+ * until the count has not grown for 20 ms.
+ */
+long disk_resident_settled(int fd, off_t offset, size_t length);
+
+/**
  * Print a count of pages, or `unknown`.
  *
  * @param width  Columns at least; below 0, with the blanks after it, as printf(3) does.

@@ -21,7 +21,7 @@
 enum call {
     CALL_SUBMIT, /**< Hands requests over; a wait in here is nobody's choice. */
     CALL_LOOK,   /**< Asks for results and does not wait for them. */
-    CALL_WAIT,   /**< Waits for results: there is nothing better to do. */
+    CALL_WAIT,   /**< Waits for results, by choice. */
     OWN_WORK /**< No call at all: the program's own work. Marking it makes no
                       system call either, where the clock needs none. */
 };

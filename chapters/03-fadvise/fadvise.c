@@ -2,13 +2,13 @@
  * 03 · Advice
  *
  * The program has two things to do: read eight blocks with pread(2), and compute
- * 1000 checksums of its own. It does both three times. "plain": nobody knows of
- * the reads before they are made. "in turn": it tells the kernel of all eight,
- * reads them right after that, and then computes. "together": it tells the kernel,
- * computes meanwhile, and reads after that.
+ * 1000 checksums of its own. It does both three times. "plain": it computes, then
+ * reads. "in turn": it tells the kernel of all eight blocks, reads them right after
+ * that, and then computes. "together": it tells the kernel, computes, and reads
+ * after that.
  *
- * Watch for: how often the thread sleeps. That is 8 in "plain", once or so in "in
- * turn", and 0 in "together". The calls of pread() are the same in all three.
+ * Watch for: how often the thread sleeps in each of the three. The reads are the
+ * same, and so is the work. Only their order differs, and who knows of the reads.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/03-fadvise/fadvise.c \
  *           common/?*.c -lz -o 03-fadvise
@@ -49,11 +49,11 @@ static const struct program program = {
    would print whatever went wrong before, or "Success".
 
    An error means that the call makes no sense: no such descriptor, no such advice,
-   a pipe. If the kernel can't do what we wish, or does not want to, that is none.
+   a pipe. If the kernel can't do what we ask, or does not want to, it reports no error.
    So 0 says that the advice was heard, and not that anybody follows it.
 
-   blocks_open() has said RANDOM of the file. That is no contradiction: it switches off
-   the kernel's own guesses, and this is no guess. */
+   blocks_open() has given the advice RANDOM. That switches off the kernel's guesses.
+   WILLNEED is no guess but a request, and still works. */
 static void advise(const struct blocks *blocks, unsigned i)
 {
     const struct block *block = &blocks->block[i];
@@ -70,7 +70,7 @@ static void advise(const struct blocks *blocks, unsigned i)
 
    One call for each block, and not one for the whole file. The file is much larger
    than what we need. And the kernel follows one call only so far: 03-pages shows how
-   far. Blocks that lie further back would get no advice at all. */
+   far. Blocks after that would get no advice at all. */
 static void advise_all(const struct blocks *blocks, struct timeline *timeline)
 {
     for (unsigned i = 0; i < blocks->count; i++) {
@@ -83,22 +83,22 @@ static void advise_all(const struct blocks *blocks, struct timeline *timeline)
 
 /* --- The reads, and the work ----------------------------------------------- */
 
-/* blocks_read() is the loop around pread() of chapter 01.
+/* Each block needs this read. Advice fills the page cache; only pread() fills our
+   memory. blocks_read() is the loop around pread() of chapter 01.
 
-   It has to come in any case: advice brings the bytes into the page cache, and not into
-   our memory. If a page is not there, pread() sleeps until it is. So advice that came
-   too late does no harm, and advice that the kernel did not follow does none, either.
+   If a page is not there, pread() sleeps until it is. So advice that came late, or that
+   the kernel did not follow, gains nothing and breaks nothing.
 
-   What is this call to the job? Without advice it hands the request over: CALL_SUBMIT,
-   and the block is in flight from here. With advice it waits for the result:
-   CALL_WAIT. */
+   Without advice, pread() is the call that hands the request over: CALL_SUBMIT, and the
+   block is in flight from here. With advice that has happened before, and pread() waits
+   for the result: CALL_WAIT. */
 static void read_each(const struct blocks *blocks, struct timeline *timeline,
-                      enum call call)
+                      bool advised)
 {
     for (unsigned i = 0; i < blocks->count; i++) {
-        if (call == CALL_SUBMIT)
+        if (!advised)
             timeline_submitted(timeline, i);
-        timeline_call(timeline, call);
+        timeline_call(timeline, advised ? CALL_WAIT : CALL_SUBMIT);
         int64_t res = blocks_read(blocks, i);
         timeline_return(timeline);
         if (res <= 0)
@@ -107,8 +107,9 @@ static void read_each(const struct blocks *blocks, struct timeline *timeline,
     }
 }
 
-/* Stands for whatever else a program has to do. It makes no system call, so nothing
-   in it could wait for the disk or move the reads on. */
+/* Stands for whatever else a program has to do. OWN_WORK is no call: it only marks the
+   time. The work makes no system call either, so nothing in it could wait for the disk
+   or move the reads on. */
 static void work(struct timeline *timeline)
 {
     timeline_call(timeline, OWN_WORK);
@@ -124,34 +125,35 @@ static void work(struct timeline *timeline)
 static void plain(const struct blocks *blocks, struct timeline *timeline,
                   void *context)
 {
-    (void)context;
+    (void)context; /* job_pass() has one for programs that need it. */
     work(timeline);
-    read_each(blocks, timeline, CALL_SUBMIT);
+    read_each(blocks, timeline, false);
 }
 
-/* The disk has all eight requests when the first read comes. That read sleeps. While
-   it does, the pages of the others arrive as well. */
+/* The disk has all eight requests when the first read comes. That read sleeps, and
+   mostly the other blocks come in that time as well. But the thread sleeps with all of
+   its work still to do. */
 static void in_turn(const struct blocks *blocks, struct timeline *timeline,
                     void *context)
 {
     (void)context;
     advise_all(blocks, timeline);
-    read_each(blocks, timeline, CALL_WAIT);
+    read_each(blocks, timeline, true);
     work(timeline);
 }
 
-/* The lesson is the order of these three lines. Only a program that has other work to
-   do can gain all of the waiting: it does that work while the disk is at its own.
+/* The lesson is the order of these three lines: the work stands where "in turn" sleeps.
+   Only a program that has other work to do can gain all of the waiting.
 
-   How much work is enough? This program does not know. No call waits for advice, and
-   no descriptor becomes ready. It goes on when its work is done, and hopes. */
+   How much work is enough? This program can't know. No call waits for advice, and no
+   descriptor becomes ready. It goes on when its work is done, and hopes. */
 static void together(const struct blocks *blocks, struct timeline *timeline,
                      void *context)
 {
     (void)context;
     advise_all(blocks, timeline);
     work(timeline);
-    read_each(blocks, timeline, CALL_WAIT);
+    read_each(blocks, timeline, true);
 }
 
 int main(int argc, char **argv)

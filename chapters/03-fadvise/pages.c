@@ -3,19 +3,17 @@
  *
  * Counts pages in the page cache. First of a file: how many come when a program
  * gives advice, reads a little, or both. Then of a file that was just written: how
- * many go when the program says that it does not need them.
+ * many stay when the program says that it does not need them.
  *
- * Watch for: the last column of each table. In the first it says how far the kernel
- * goes beyond what was read. RANDOM makes it stop there. In the second it is 0 only
- * after an fsync(2), or at the second try.
+ * Watch for: the last column of each table. In the first, compare it with the pages
+ * that were read. In the second it is 0 only where fsync(2) came before the advice.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon chapters/03-fadvise/pages.c \
  *           common/?*.c -lz -o 03-pages
  *
- * Needs: Linux 2.6.27, for pipe2(2).
- * Manual pages: posix_fadvise(2), mincore(2), sync_file_range(2).
+ * Needs: Linux 2.6.23, for O_CLOEXEC.
+ * Manual pages: posix_fadvise(2), mincore(2), fsync(2).
  */
-#define _GNU_SOURCE /* pipe2(), sync_file_range() */
 #include "args.h"
 #include "blocks.h"
 #include "disk.h"
@@ -28,7 +26,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 static const struct program program = {
@@ -44,32 +41,28 @@ struct file {
     const char *path;
     int fd;
     off_t size;
+    long pages; /* Of that size; the last one may be a part. */
 };
 
-/* So much is looked at, of a huge file. The scratch file is so long, and is written in
-   pieces of this length. Here the kernel makes one folio of each piece. */
-enum { MOST = 64 << 20, SCRATCH = 1 << 20, PIECE = 64 << 10 };
+enum { MOST = 64 << 20 };   /* Of a huge file, so much is looked at. */
+enum { SCRATCH = 1 << 20 }; /* The size of the file that is written. */
 
-/* mmap(2) the file and ask mincore(2), which says of each page whether it is there.
-   A page that is still on its way is not.
-
-   The kernel does not tell everybody. Which pages of a file are in the cache says what
-   others have read of it. Then the count is PAGES_UNKNOWN. */
+/* How many pages are in the cache now? mincore(2) says it. A page that is still on its
+   way is not. The count is PAGES_UNKNOWN if the file is not ours: disk.h says why. */
 static long count(const struct file *file)
 {
     return disk_resident(file->fd, 0, (size_t)file->size);
 }
 
-/* The result is the error itself, and errno stays as it was. A length of 0 means: up
-   to the end of the file. */
-static void advise(const struct file *file, off_t offset, off_t length,
-                   int advice)
+/* Advice for the whole file: a length of 0 means, up to its end. The result is the error
+   itself, and errno stays as it was. */
+static void advise(const struct file *file, int advice)
 {
-    int error = posix_fadvise(file->fd, offset, length, advice);
+    int error = posix_fadvise(file->fd, 0, 0, advice);
 
     if (error)
-        errx(1, "giving advice %d on %s at byte %jd: %s", advice, file->path,
-             (intmax_t)offset, strerror(error));
+        errx(1, "giving advice %d on %s: %s", advice, file->path,
+             strerror(error));
 }
 
 /* --- What comes in --------------------------------------------------------- */
@@ -80,36 +73,17 @@ enum { NONE = -1 }; /* No advice at all. */
 static const struct trial {
     const char *name;
     int advice;
+    const char *from; /* Where the first of these pages is. */
+    bool middle;
     unsigned pages; /* So many to read. */
-    bool middle;    /* In the middle of the file, and not from its start. */
 } trials[] = {
-    {"none", NONE, 1, true},
-    {"none", NONE, 1, false},
-    {"none", NONE, 256, false},
-    {"SEQUENTIAL", POSIX_FADV_SEQUENTIAL, 256, false},
-    {"RANDOM", POSIX_FADV_RANDOM, 256, false},
-    {"WILLNEED", POSIX_FADV_WILLNEED, 0, false},
+    {"none", NONE, "the middle", true, 1},
+    {"none", NONE, "the start", false, 1},
+    {"none", NONE, "the start", false, 256},
+    {"SEQUENTIAL", POSIX_FADV_SEQUENTIAL, "the start", false, 256},
+    {"RANDOM", POSIX_FADV_RANDOM, "the start", false, 256},
+    {"WILLNEED", POSIX_FADV_WILLNEED, "nowhere", false, 0},
 };
-
-/* What the kernel reads ahead is still on its way when the last pread() has returned.
-   When have all its pages come? Nothing tells us, and there is nothing to wait for. So
-   this can only guess: look again and again, until the count has not grown for 20 ms.
-
-   The kernel may also take a page back between two looks. So the larger count is the
-   one. */
-static long count_in_the_end(const struct file *file)
-{
-    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-    long before, now = count(file);
-
-    do {
-        before = now;
-        if (nanosleep(&pause, NULL) && errno != EINTR)
-            err(1, "waiting for pages of %s", file->path);
-        now = count(file);
-    } while (now > before);
-    return before;
-}
 
 /* One byte is enough: it brings in its page. */
 static void read_page(const struct file *file, off_t offset)
@@ -128,59 +102,45 @@ static void read_page(const struct file *file, off_t offset)
              file->path, (intmax_t)offset);
 }
 
-/* How many pages come.
+/* How many pages come? What the kernel reads ahead is still on its way when the last
+   pread() has returned, and nothing tells us when it is there. disk_resident_settled()
+   can only look again and again.
 
    Each trial opens the file anew. RANDOM and SEQUENTIAL start no read: they say how the
-   reads to come will be. The kernel keeps that with the open file, and so it keeps
-   where the last read was. With one descriptor for all, a trial would find what the one
-   before has left. */
-static void try(const struct trial *trial, struct file file)
+   reads to come will be. The kernel stores that, and the place of the last read, in the
+   open file. A new open() starts without both. */
+static long pages_that_come(const struct trial *trial, unsigned pages,
+                            struct file file)
 {
-    off_t page = sysconf(_SC_PAGESIZE), all = (file.size + page - 1) / page;
-    unsigned pages = trial->pages < all ? trial->pages : (unsigned)all;
-    off_t at = trial->middle ? all / 2 * page : 0;
+    off_t page = sysconf(_SC_PAGESIZE);
+    off_t first = trial->middle ? file.pages / 2 : 0;
 
     file.fd = open(file.path, O_RDONLY | O_CLOEXEC);
     if (file.fd < 0)
         err(1, "opening %s", file.path);
-    advise(&file, 0, 0, POSIX_FADV_DONTNEED);
-    /* Those that stay: on tmpfs all do, and those that a program has mapped. */
-    long before = count(&file);
+    advise(&file, POSIX_FADV_DONTNEED);
+    long before = count(&file); /* Those that could not be dropped. */
 
     if (trial->advice != NONE)
-        advise(&file, 0, 0, trial->advice);
+        advise(&file, trial->advice);
     for (unsigned i = 0; i < pages; i++)
-        read_page(&file, at + i * page);
+        read_page(&file, (first + i) * page);
 
-    printf("%-13s%4u page%s%-17s", trial->name, pages, pages == 1 ? " " : "s",
-           pages == 0      ? ""
-           : trial->middle ? " in the middle"
-                           : " from the start");
-    disk_print_pages(11, before);
-    long after = count_in_the_end(&file);
-    disk_print_pages(12, after == PAGES_UNKNOWN ? after : after - before);
-    putchar('\n');
+    long after = disk_resident_settled(file.fd, 0, (size_t)file.size);
     if (close(file.fd))
         err(1, "closing %s", file.path);
+    return after == PAGES_UNKNOWN ? after : after - before;
 }
 
-/* --- What is no error ------------------------------------------------------ */
-
-/* A wish that can't be fulfilled is no error. A call that makes no sense is. */
-static void try_impossible(int fd, off_t size)
+/* A short file may have fewer pages than the trial wants to read. */
+static void print_trial(const struct trial *trial, const struct file *file)
 {
-    int ends[2];
+    unsigned pages =
+        file->pages < (long)trial->pages ? (unsigned)file->pages : trial->pages;
 
-    if (pipe2(ends, O_CLOEXEC))
-        err(1, "opening a pipe");
-    int end = posix_fadvise(fd, size + MOST, MOST, POSIX_FADV_WILLNEED);
-    int on_a_pipe = posix_fadvise(ends[0], 0, 0, POSIX_FADV_WILLNEED);
-    printf("\nWILLNEED after the end of the file: %s\n",
-           end ? strerror(end) : "no error");
-    printf("WILLNEED on a pipe: %s\n",
-           on_a_pipe ? strerror(on_a_pipe) : "no error");
-    if (close(ends[0]) || close(ends[1]))
-        err(1, "closing a pipe");
+    printf("%-14s%-15s%10u", trial->name, trial->from, pages);
+    disk_print_pages(18, pages_that_come(trial, pages, *file));
+    putchar('\n');
 }
 
 /* --- What stays ------------------------------------------------------------ */
@@ -188,91 +148,94 @@ static void try_impossible(int fd, off_t size)
 /* Now all its pages are dirty: they differ from what is on the disk. */
 static void write_all(const struct file *file)
 {
-    static const char zeros[PIECE];
+    static const char zeros[SCRATCH];
 
-    for (off_t done = 0; done < file->size;) {
-        off_t left = file->size - done, most = sizeof(zeros);
+    for (size_t done = 0; done < sizeof(zeros);) {
         ssize_t n =
-            pwrite(file->fd, zeros, (size_t)(left < most ? left : most), done);
+            pwrite(file->fd, zeros + done, sizeof(zeros) - done, (off_t)done);
         if (n < 0 && errno == EINTR)
             continue;
         if (n == 0)
             errno = ENOSPC; /* As in chapter 02. */
         if (n <= 0)
             err(1, "writing %s", file->path);
-        done += n; /* It may be short, as a read may. */
+        done += (size_t)n; /* It may be short, as a read may. */
     }
 }
 
-static void print_staying(const char *step, const struct file *file)
+static void sync_all(const struct file *file)
 {
-    printf("%-44s", step);
-    disk_print_pages(17, count(file));
+    if (fsync(file->fd))
+        err(1, "syncing %s", file->path);
+}
+
+static void print_staying(const char *steps, const struct file *file)
+{
+    printf("%-26s%13ld", steps, file->pages);
+    disk_print_pages(18, count(file));
     putchar('\n');
 }
 
-/* A page that is dirty can't be dropped: what was written would be lost. DONTNEED
-   leaves such pages, says nothing, and does not remember them. What it does is to have
-   them written, as a rule.
-
-   WAIT_BEFORE starts no write. It waits for those that somebody else has started, so
-   we see that DONTNEED was the one. */
-static void drop_dirty(const struct file *file)
+/* The wrong order. To drop a dirty page would be to lose what was written. So DONTNEED
+   skips it, reports no error, and does not drop it later, when it is clean. */
+static void drop_then_sync(const struct file *file)
 {
     write_all(file);
-    advise(file, 0, 0, POSIX_FADV_DONTNEED);
-    print_staying("written, DONTNEED", file);
-    if (sync_file_range(file->fd, 0, 0, SYNC_FILE_RANGE_WAIT_BEFORE))
-        err(1, "waiting for the pages of %s", file->path);
-    print_staying("  after a wait for the disk", file);
-    advise(file, 0, 0, POSIX_FADV_DONTNEED);
-    print_staying("  DONTNEED again", file);
+    advise(file, POSIX_FADV_DONTNEED);
+    print_staying("write, DONTNEED", file);
+    sync_all(file);
+    print_staying("write, DONTNEED, fsync", file);
 }
 
-/* The way that the manual page recommends: fsync(2) first, and drop after it.
-
-   A range that begins or ends in the middle of a page spares that page. This one begins
-   and ends at whole pages, one page from each end of the file. But the kernel keeps
-   pages in groups, its folios, and drops a folio whole or not at all. */
-static void drop_clean(const struct file *file)
+/* The right order. After fsync(2) no page is dirty when the advice comes. */
+static void sync_then_drop(const struct file *file)
 {
-    off_t page = sysconf(_SC_PAGESIZE);
-
     write_all(file);
-    if (fsync(file->fd))
-        err(1, "syncing %s", file->path);
-    advise(file, page, file->size - 2 * page, POSIX_FADV_DONTNEED);
-    print_staying("written, fsync, DONTNEED but for both ends", file);
-    advise(file, 0, 0, POSIX_FADV_DONTNEED);
-    print_staying("  DONTNEED for all of it", file);
+    sync_all(file);
+    advise(file, POSIX_FADV_DONTNEED);
+    print_staying("write, fsync, DONTNEED", file);
+}
+
+/* --- Both tables ----------------------------------------------------------- */
+
+/* The first line. Some pages can't be dropped: those that are dirty, or that a program
+   has mapped, and on tmpfs all. */
+static void announce(const struct file *file)
+{
+    advise(file, POSIX_FADV_DONTNEED);
+    long stay = count(file);
+
+    printf("pages looked at: %ld\n", file->pages);
+    if (stay == PAGES_UNKNOWN)
+        puts("(unknown: mincore() tells of files that you own or may write, "
+             "and can map)");
+    else if (stay > 0)
+        printf("(%ld of them stay cached: dirty, mapped, or on tmpfs)\n", stay);
 }
 
 int main(int argc, char **argv)
 {
     struct args args = args_parse(argc, argv, &program);
     struct blocks blocks; /* It knows which files can be read, and why not. */
-    long page = sysconf(_SC_PAGESIZE);
+    off_t page = sysconf(_SC_PAGESIZE);
 
     blocks_open(&blocks, &args);
-    struct file file = {blocks.path, blocks.fd,
-                        blocks.file_size < MOST ? blocks.file_size : MOST};
-    struct file scratch = {"the scratch file", scratch_open(0), SCRATCH};
-    advise(&file, 0, 0, POSIX_FADV_DONTNEED);
-    printf("pages looked at: %jd\n", (intmax_t)(file.size + page - 1) / page);
-    if (count(&file) == PAGES_UNKNOWN)
-        puts("(unknown: mincore() tells of files that you own or may write, "
-             "and can map)");
+    off_t size = blocks.file_size < MOST ? blocks.file_size : MOST;
+    struct file file = {blocks.path, blocks.fd, size,
+                        (long)((size + page - 1) / page)};
+    struct file scratch = {"the scratch file", scratch_open(0), SCRATCH,
+                           (long)(SCRATCH / page)};
 
-    printf("\n%49s%12s\n%-13s%-24s%12s%12s\n", "cached", "pages", "advice",
-           "then the program reads", "before", "that come");
+    announce(&file);
+    printf("\n%-14s%-15s%10s%18s\n", "advice", "reads from", "pages read",
+           "pages that come");
     for (unsigned i = 0; i < sizeof(trials) / sizeof(*trials); i++)
-        try(&trials[i], file);
-    try_impossible(blocks.fd, blocks.file_size);
+        print_trial(&trials[i], &file);
 
-    int width = printf("\na new file of %ld pages", SCRATCH / page);
-    printf("%*s\n", 62 - width, "pages that stay");
-    drop_dirty(&scratch);
-    drop_clean(&scratch);
+    printf("\n%-26s%13s%18s\n", "a new file", "pages written",
+           "pages that stay");
+    drop_then_sync(&scratch);
+    sync_then_drop(&scratch);
 
     if (close(scratch.fd))
         err(1, "closing %s", scratch.path);

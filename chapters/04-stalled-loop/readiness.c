@@ -1,13 +1,13 @@
 /*
  * 04-readiness · Can the loop wait for the file?
  *
- * Asks four questions that are right for a socket: of a socket in which there is
- * nothing, and of a cold file. epoll and poll are asked whether there is something to
- * read. O_NONBLOCK and RWF_NOWAIT ask a read not to wait.
+ * Makes four calls that keep a program from waiting for a socket. It makes each on an
+ * empty socket and on a cold file. epoll and poll are asked whether there is something
+ * to read. O_NONBLOCK and RWF_NOWAIT ask a read not to wait.
  *
  * Watch for: the column of the file. Only RWF_NOWAIT says that the read would have to
- * wait. And look at what came into the page cache after that answer. The last lines
- * show what to do with it: take what is there now, then read the rest.
+ * wait. And look at what came into the page cache after that answer. The last line
+ * shows what to do with it: take what is there now, then read the rest.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/04-stalled-loop/readiness.c common/?*.c -lz -o 04-readiness
@@ -30,7 +30,6 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-#include <time.h>
 #include <unistd.h>
 
 static unsigned size = 65536;
@@ -55,33 +54,35 @@ struct source {
     off_t offset;
     unsigned char *data;
     size_t length;
+    const struct blocks *blocks; /* Of the file; NULL for the socket. */
 };
 
-enum { ANSWER = 32 }; /* Letters. */
+enum { ANSWER = 32 }; /* Room for an answer, as text. */
 
-/* Errors that are answers here. All others are errors. */
-static const struct {
-    int error;
-    const char *name;
-} refusals[] = {
-    {EAGAIN, "EAGAIN"}, {EPERM, "EPERM"}, {EOPNOTSUPP, "EOPNOTSUPP"}};
-
-/* The call has failed, and errno says why. */
-static void refused(char *answer, const char *what, const char *name)
+/* The call has failed, and errno says why. Three errors are answers here. All others are
+   errors. */
+static void answer_error(char *answer, const char *what, const char *name)
 {
-    for (size_t i = 0; i < sizeof(refusals) / sizeof(refusals[0]); i++)
-        if (errno == refusals[i].error) {
-            snprintf(answer, ANSWER, "%s", refusals[i].name);
-            return;
-        }
-    err(1, "%s %s", what, name);
+    switch (errno) {
+    case EAGAIN:
+        snprintf(answer, ANSWER, "EAGAIN");
+        break;
+    case EPERM:
+        snprintf(answer, ANSWER, "EPERM");
+        break;
+    case EOPNOTSUPP:
+        snprintf(answer, ANSWER, "EOPNOTSUPP");
+        break;
+    default:
+        err(1, "%s %s", what, name);
+    }
 }
 
 /* --- Two questions about readiness ----------------------------------------- */
 
-/* "Tell us when there is something to read." epoll takes what has a poll operation in
+/* "Tell us when there is something to read." epoll watches what has a poll operation in
    the kernel. Sockets, pipes and timers have one. Files on a disk have none, and then
-   the answer is EPERM. It has nothing to do with permissions. */
+   the answer is EPERM. It does not mean permission here. */
 static void ask_epoll(const struct source *source, char *answer)
 {
     struct epoll_event event = {.events = EPOLLIN};
@@ -90,9 +91,9 @@ static void ask_epoll(const struct source *source, char *answer)
     if (epoll < 0)
         err(1, "creating the epoll instance");
     if (epoll_ctl(epoll, EPOLL_CTL_ADD, source->fd, &event) == 0)
-        snprintf(answer, ANSWER, "taken");
+        snprintf(answer, ANSWER, "will watch it");
     else
-        refused(answer, "adding to epoll:", source->name);
+        answer_error(answer, "adding to epoll:", source->name);
     if (close(epoll))
         err(1, "closing epoll");
 }
@@ -115,9 +116,9 @@ static void ask_poll(const struct source *source, char *answer)
 
 /* --- Two reads that shall not wait ----------------------------------------- */
 
-/* One read. preadv2(2) is pread(2) with two additions: several pieces of memory, of
-   which we need one, and flags for this call. It may return fewer bytes than we ask
-   for, and that is a success. */
+/* One read. preadv2(2) is pread(2) with two additions. It takes a list of pieces of
+   memory, each a struct iovec; ours has one. And it takes flags for this call. It may
+   return fewer bytes than we ask for, and that is a success. */
 static ssize_t read_once(const struct source *source, int flags)
 {
     struct iovec memory = {source->data, source->length};
@@ -134,14 +135,16 @@ static void ask_read(const struct source *source, int flags, char *answer)
     ssize_t n = read_once(source, flags);
 
     if (n < 0)
-        refused(answer, "reading", source->name);
+        answer_error(answer, "reading", source->name);
     else
         snprintf(answer, ANSWER, "%zd bytes", n);
 }
 
 /* A flag of the open file: no call on this descriptor shall wait. A socket obeys. For a
    file on a disk the flag has no effect today, says open(2). And it says that this may
-   change, so nobody should depend on it. */
+   change, so nobody should depend on it.
+
+   It stays set until somebody clears it. The next question is asked without it. */
 static void ask_nonblock(const struct source *source, char *answer)
 {
     int flags = fcntl(source->fd, F_GETFL);
@@ -153,55 +156,17 @@ static void ask_nonblock(const struct source *source, char *answer)
         err(1, "taking O_NONBLOCK from %s", source->name);
 }
 
-/* A flag of this one call: do not wait for what is not in memory now. If nothing is, it
-   says EAGAIN. If the beginning is, it returns that: a short read. Some file systems
-   say EOPNOTSUPP.
+/* A flag of this one call: return only what is in memory now. Nothing there: EAGAIN.
+   Only the beginning there: a short read. Some file systems say EOPNOTSUPP.
 
-   The kernel has begun to read what is missing, all the same: at most as much as its
-   limit for readahead says. That is why a second try may find it. But nobody says
-   when. */
+   The kernel has begun to read what is missing, all the same. That is why a second try
+   may find it. But nobody says when. */
 static void ask_nowait(const struct source *source, char *answer)
 {
     ask_read(source, RWF_NOWAIT, answer);
 }
 
-/* --- What has come into the cache ------------------------------------------ */
-
-/* The guess of 03-pages: look until the count has not grown for 20 ms. There is no
-   event to wait for. That is the point of this chapter. */
-static long pages_in_the_end(const struct blocks *blocks)
-{
-    const struct timespec pause = {.tv_nsec = 20 * 1000 * 1000};
-    long before, now = blocks_resident(blocks);
-
-    do {
-        before = now;
-        if (nanosleep(&pause, NULL) && errno != EINTR)
-            err(1, "waiting for pages of %s", blocks->path);
-        now = blocks_resident(blocks);
-    } while (now > before);
-    return before;
-}
-
-typedef void ask_fn(const struct source *source, char *answer);
-
-/* One question, to both. The file is cold each time. */
-static void try(const char *question, ask_fn *ask, const struct source *socket,
-                const struct source *file, const struct blocks *blocks)
-{
-    char of_socket[ANSWER], of_file[ANSWER];
-
-    ask(socket, of_socket);
-    blocks_drop(blocks);
-    long sleeps = timeline_sleeps();
-    ask(file, of_file);
-    sleeps = timeline_sleeps() - sleeps;
-    printf("%-20s%-16s%-16s", question, of_socket, of_file);
-    disk_print_pages(-14, pages_in_the_end(blocks));
-    printf("%ld\n", sleeps);
-}
-
-/* --- What to do with a part ------------------------------------------------ */
+/* --- A read that waits ------------------------------------------------------ */
 
 /* Bytes `from` to `to` of the file, to their place in memory, with a read that waits.
    A loop must not call this. It hands these two numbers to a thread that may wait. */
@@ -220,28 +185,58 @@ static void read_waiting(const struct source *file, size_t from, size_t to)
     }
 }
 
+/* --- Both tables ----------------------------------------------------------- */
+
+/* How many of the file's pages are in the cache when no more come? There is no event to
+   wait for, so this looks again and again. That is the point of this chapter. */
+static long pages_later(const struct source *file)
+{
+    return disk_resident_settled(file->fd, 0, file->length);
+}
+
+typedef void ask_fn(const struct source *source, char *answer);
+
+/* One question, to both. The file is cold each time. */
+static void ask_both(const char *question, ask_fn *ask,
+                     const struct source *socket, const struct source *file)
+{
+    char of_socket[ANSWER], of_file[ANSWER];
+
+    ask(socket, of_socket);
+    blocks_drop(file->blocks);
+    long sleeps = timeline_sleeps();
+    ask(file, of_file);
+    sleeps = timeline_sleeps() - sleeps;
+    printf("%-20s%-16s%-16s", question, of_socket, of_file);
+    disk_print_pages(-14, pages_later(file));
+    printf("%ld\n", sleeps);
+}
+
 /* RWF_NOWAIT twice, when the first bytes of the file are in the cache. */
-static void try_again(const struct source *file, const struct blocks *blocks,
-                      size_t length)
+static void try_twice(const struct source *file, size_t length)
 {
     char first[ANSWER], again[ANSWER];
 
-    blocks_drop(blocks);
+    blocks_drop(file->blocks);
     read_waiting(file, 0, length); /* Just that much is in the cache now. */
-    long before = blocks_resident(blocks);
-    ask_read(file, RWF_NOWAIT, first);
-    long later = pages_in_the_end(blocks);
-    ask_read(file, RWF_NOWAIT, again);
+    long before = blocks_resident(file->blocks);
+    ask_nowait(file, first);
+    long later = pages_later(file);
+    ask_nowait(file, again);
     disk_print_pages(-20, before);
     printf("%-16s", first);
     disk_print_pages(-14, later);
     puts(again);
 }
 
+/* --- What to do with a part ------------------------------------------------ */
+
 /* How programs read a file that may be cold: take what is there now, and then wait for
    the rest. EAGAIN says that nothing is there. A file system that knows no RWF_NOWAIT
-   says EOPNOTSUPP, and then all of it is the rest. */
-static void read_whole(const struct source *file)
+   says EOPNOTSUPP. In both cases all of it is the rest.
+
+   Returns how many bytes were there. */
+static size_t read_whole(const struct source *file)
 {
     ssize_t n = read_once(file, RWF_NOWAIT);
     size_t now = n > 0 ? (size_t)n : 0;
@@ -249,7 +244,7 @@ static void read_whole(const struct source *file)
     if (n < 0 && errno != EAGAIN && errno != EOPNOTSUPP)
         err(1, "reading %s", file->name);
     read_waiting(file, now, file->length);
-    printf("half of it cached: %zu bytes now, then the rest\n", now);
+    return now;
 }
 
 int main(int argc, char **argv)
@@ -258,37 +253,42 @@ int main(int argc, char **argv)
     struct blocks blocks;
     int ends[2];
 
-    args.count = 1;
+    args.count = 1; /* One block, as long as --size says. */
     args.size = size;
     blocks_open(&blocks, &args);
     blocks_drop(&blocks);
     blocks_announce(&blocks);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends))
         err(1, "opening a pair of sockets");
-    struct source file = {blocks.path, blocks.fd, 0, blocks.memory,
-                          blocks.block[0].length};
-    struct source socket = {"an empty socket", ends[0], -1, file.data,
-                            file.length};
+    struct source file = {.name = blocks.path,
+                          .fd = blocks.fd,
+                          .data = blocks.memory,
+                          .length = blocks.block[0].length,
+                          .blocks = &blocks};
+    struct source socket = {.name = "an empty socket",
+                            .fd = ends[0],
+                            .offset = -1,
+                            .data = file.data,
+                            .length = file.length};
 
     printf("%-20s%-16s%-16s%-14s%s\n", "question", "empty socket", "the file",
            "pages later", "sleeps");
-    try("epoll_ctl, add", ask_epoll, &socket, &file, &blocks);
-    try("poll, timeout 0", ask_poll, &socket, &file, &blocks);
-    try("read, O_NONBLOCK", ask_nonblock, &socket, &file, &blocks);
-    try("read, RWF_NOWAIT", ask_nowait, &socket, &file, &blocks);
+    ask_both("epoll_ctl, add", ask_epoll, &socket, &file);
+    ask_both("poll, timeout 0", ask_poll, &socket, &file);
+    ask_both("read, O_NONBLOCK", ask_nonblock, &socket, &file);
+    ask_both("read, RWF_NOWAIT", ask_nowait, &socket, &file);
 
     printf("\n%-20s%-16s%-14s%s\n", "pages cached", "RWF_NOWAIT", "pages later",
            "asked again");
-    try_again(&file, &blocks, 0);
-    try_again(&file, &blocks, file.length / 2);
-    try_again(&file, &blocks, file.length);
+    try_twice(&file, 0);
+    try_twice(&file, file.length / 2);
 
     blocks_drop(&blocks);
     read_waiting(&file, 0, file.length / 2);
     blocks_clear(&blocks); /* Only a read can fill it now. */
-    putchar('\n');
-    read_whole(&file);
-    printf("checksum: %08x\n", (unsigned)blocks_checksum(&blocks));
+    printf("\nhalf of it cached: %zu bytes now, then the rest; ",
+           read_whole(&file));
+    printf("checksum %08x\n", (unsigned)blocks_checksum(&blocks));
 
     if (close(ends[0]) || close(ends[1]))
         err(1, "closing the sockets");

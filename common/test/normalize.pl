@@ -42,7 +42,7 @@ sub normalize {
         # How many ticks came at once says how long a loop stood still, and that is a
         # time. Whether a call slept is for the chapter's test to say: under strace each
         # call does.
-        s/^((?:before the read|next after it|all later ones) +N ms +)\d+$/$1N/mg;
+        s/^((?:before the read|the first after it|all later ones) +N ms +)\d+$/$1N/mg;
         s/^((?:epoll_ctl, add|poll, timeout 0|read, (?:O_NONBLOCK|RWF_NOWAIT)) .* )\d+$/$1N/mg;
         # A fast disk may be done before RWF_NOWAIT looks, and then more comes at once.
         s/^(half of it cached: )\d+( bytes now)/$1N$2/mg;
@@ -55,9 +55,9 @@ sub normalize {
 
         # How many pages of a file the kernel has brought in by now is for it to
         # decide, and so is whether it keeps dirty ones.
-        s/^((?:none|SEQUENTIAL) +\d+ pages?, from the start +)\d+$/$1N/mg;
-        s/^(WILLNEED +0 pages +)\d+$/$1N/mg;
-        s/^(written, DONTNEED +|  after a wait for the disk +|  DONTNEED again +|written, fsync, DONTNEED but for both ends +)\d+$/$1N/mg;
+        s/^((?:none|SEQUENTIAL) +the start +\d+ +)\d+$/$1N/mg;
+        s/^(WILLNEED +nowhere +0 +)\d+$/$1N/mg;
+        s/^(write, DONTNEED(?:, fsync)? +\d+ +)\d+$/$1N/mg;
 
         # How many ticks a loop gets to is up to the scheduler.
         s/^(ticks (?:handled|missed): )\d+$/$1N/mg;
