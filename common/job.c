@@ -88,8 +88,8 @@ static void read_once(const struct blocks *blocks, unsigned i)
 
 /* What costs more the first time than later is done once before the first pass:
    passes that are compared are not to differ by that. The kernel's first copy into
-   fresh memory is such a thing, in some virtual machines ten times as slow as a later
-   one. The first use of the checksum's tables, and of the timeline, is another. */
+   fresh memory is such a thing. The first use of the checksum's tables, and of the
+   timeline, is another. */
 static void rehearse(const struct blocks *blocks)
 {
     struct timeline *timeline = timeline_new("rehearsal", blocks->count);

@@ -36,7 +36,7 @@ enum came {
 };
 
 /**
- * What timeline_facts() prints. Chapter 01 says what each means. The time of the
+ * What timeline_facts() prints. docs/facts.md says what each means. The time of the
  * pass and the checksum are always printed.
  */
 enum fact {
@@ -237,7 +237,7 @@ void timeline_facts(const struct timeline *timeline, uint32_t checksum);
 
 /**
  * A fact that only the chapter can count: what happened in other processes, say. It
- * is printed after those that `facts` names. Chapter 01 says what each means.
+ * is printed after those that `facts` names. docs/facts.md says what each means.
  *
  * @param name  Before the colon; not copied.
  */

@@ -5,8 +5,8 @@
  * from the disk, then once more warm, from the page cache.
  *
  * Watch for: the cold bars form a staircase, since no read begins before the
- * one above has ended, and the main lane is blocked from left to right. The
- * warm pass, drawn to the same scale, hardly leaves the left edge.
+ * one above it has ended. In nearly all runs the main lane is blocked from left to
+ * right. The warm pass, drawn to the same scale, hardly leaves the left edge.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/01-blocking-read/blocking-read.c common/?*.c -lz \
@@ -45,13 +45,12 @@ static const struct program program = {
 
 /* pread() has returned n. How many bytes of the block is that?
 
-   All of them, mostly. It may be fewer: POSIX allows that. It happens where the file
-   ends, where one asks for some 2 GiB, and on some network file systems. That is a
-   success.
+   All of them, mostly. It may be fewer, and that is a success. It happens where the
+   file ends, where one asks for 2 GiB or more, and on some network file systems. It
+   happens before an error, too. Then the next call returns the error.
 
-   EINTR: a signal came before a byte did, and has run its handler. No byte has come,
-   so we return 0 bytes, and the loop asks again. A local disk does not do this. FUSE
-   and CIFS do.
+   EINTR: a signal arrived before the first byte. Nothing was read, so the answer is
+   0 bytes, and the loop asks again. A local disk does not do this. FUSE and CIFS do.
 
    n is 0: here the file ends. blocks_open() has looked how long the file is, so
    somebody has cut it shorter since. To ask again would give 0 again, for ever. */
@@ -60,7 +59,7 @@ static size_t bytes_read(const struct blocks *blocks, unsigned i, ssize_t n)
     if (n < 0 && errno == EINTR)
         return 0;
     if (n < 0)
-        blocks_failed(blocks, i, -errno);
+        blocks_failed(blocks, i, -errno); /* Ends the program. */
     if (n == 0)
         blocks_failed(blocks, i, 0);
     return (size_t)n;
@@ -76,24 +75,35 @@ static void read_block(const struct blocks *blocks, unsigned i,
     /* A loop, because pread() promises less than you would hope. Each round asks
        for what is missing, at the place in the file and in memory where it is. */
     while (done < block->length) {
-        timeline_call(timeline, CALL_SUBMIT);
+        timeline_call(timeline, CALL_SUBMIT); /* Counts our sleeps so far. */
         ssize_t n = pread(blocks->fd, block->data + done, block->length - done,
                           block->offset + (off_t)done);
-        timeline_return(timeline); /* It leaves errno as it is. */
+        timeline_return(timeline); /* Counts again. Leaves errno alone. */
         done += bytes_read(blocks, i, n);
     }
     timeline_completed(timeline, i);
 }
 
-/* Zeros first. Else bytes that the last pass has read would look as if this one
-   had. */
-static void read_all(const struct blocks *blocks, struct timeline *timeline)
+/* What is kept of a pass until it is shown. */
+struct pass {
+    struct timeline *timeline;
+    uint32_t checksum;
+};
+
+/* Read all blocks once, one after the other. */
+static struct pass read_all(const struct blocks *blocks, const char *title)
 {
+    struct timeline *timeline = timeline_new(title, blocks->count);
+
+    timeline->facts = program.facts;
+    /* Clear the memory first. Otherwise bytes of the last pass could hide a read
+       that failed in this one. */
     blocks_clear(blocks);
     timeline_start(timeline);
     for (unsigned i = 0; i < blocks->count; i++)
         read_block(blocks, i, timeline);
     timeline_stop(timeline);
+    return (struct pass){timeline, blocks_checksum(blocks)};
 }
 
 /* --- Around it ------------------------------------------------------------- */
@@ -131,39 +141,32 @@ int main(int argc, char **argv)
     if (readahead_on)
         let_it_read_ahead(blocks.fd);
 
-    /* A rehearsal, which is not shown. In some virtual machines the kernel's first
-       copy into a page of ours takes ten times as long as a later one, even if we
-       have written to that page before. The disk shall not get the blame. */
-    struct timeline *rehearsal = timeline_new("rehearsal", blocks.count);
-    read_all(&blocks, rehearsal);
+    /* A rehearsal, which is not shown: what is slow only the first time, such as the
+       kernel's first copy into our memory, would look like a slow disk. */
+    struct pass rehearsal = read_all(&blocks, "rehearsal");
 
     blocks_drop(&blocks); /* POSIX_FADV_DONTNEED: out of the page cache. */
     bool is_cold = blocks_announce(&blocks);
-    struct timeline *cold =
-        timeline_new(is_cold ? "cold" : "first", blocks.count);
-    struct timeline *warm = timeline_new("warm", blocks.count);
-    cold->facts = warm->facts = program.facts;
 
     /* The pages of the whole file are counted: those of our blocks, and any that
        the kernel brings in besides. */
     long before = blocks_file_resident(&blocks);
-    read_all(&blocks, cold);
+    struct pass cold = read_all(&blocks, is_cold ? "cold" : "first");
     long after = blocks_file_resident(&blocks);
-    uint32_t sum_cold = blocks_checksum(&blocks);
-    read_all(&blocks, warm);
-    uint32_t sum_warm = blocks_checksum(&blocks);
+    struct pass warm = read_all(&blocks, "warm"); /* Nothing is dropped. */
 
-    timeline_draw(cold, warm); /* Both to one scale. */
-    timeline_facts(cold, sum_cold);
+    timeline_draw(cold.timeline, warm.timeline); /* Both to one scale. */
+    timeline_facts(cold.timeline, cold.checksum);
     putchar('\n');
-    timeline_draw(warm, cold);
-    timeline_facts(warm, sum_warm);
+    timeline_draw(warm.timeline, cold.timeline);
+    timeline_facts(warm.timeline, warm.checksum);
     print_pages(&blocks, before, after);
 
-    timeline_trace(args.trace, (struct timeline *[]){cold, warm, NULL});
-    timeline_free(warm);
-    timeline_free(cold);
-    timeline_free(rehearsal);
+    timeline_trace(args.trace,
+                   (struct timeline *[]){cold.timeline, warm.timeline, NULL});
+    timeline_free(warm.timeline);
+    timeline_free(cold.timeline);
+    timeline_free(rehearsal.timeline);
     blocks_close(&blocks);
     return 0;
 }

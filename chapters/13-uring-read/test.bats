@@ -59,7 +59,7 @@ add_up() {
     add_up 8
     for pass in 1 2; do
         assert_equal "$(fact 'most in flight' $pass)" 8
-        # Else a thread of the kernel's sleeps for each read: the page's third aside.
+        # Else threads of the kernel do the reads: the page, "Who copies the bytes?".
         ! takes_nowait "$FILE" || assert_equal "$(fact threads $pass)" 1
         assert_equal "$(fact 'sleeps in submit' $pass)" 0
         assert_regex "$(fact calls $pass)" '^1 to submit, '

@@ -10,6 +10,9 @@
  * has them "at work": the thread makes no system call after its submit, and the
  * results turn up in its memory all the same.
  *
+ * The calls of timeline_...() record what the picture shows. They have no part in
+ * the reading.
+ *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/13-uring-read/uring-read.c common/?*.c -lz \
  *           -o 13-uring-read
@@ -41,21 +44,21 @@ static const struct program program = {
             JOB_ENTRIES, JOB_WARM, JOB_LANES, JOB_STEP, OPTION_END},
 };
 
+/* How far a block has come. */
+struct request {
+    size_t done; /* Bytes read so far. */
+    bool asked;  /* An SQE asks for the rest, and its CQE is not read yet. */
+};
+
 /* One pass over the blocks. */
 struct reader {
     struct ring *ring; /* Set up and mapped as in chapter 12. */
     bool together;     /* Work while the reads are in flight? */
     const struct blocks *blocks;
     struct timeline *timeline;
-
-    /* How far each block has come. A block *wants* bytes when it is neither
-       full nor asked for. */
-    struct request {
-        size_t done; /* Bytes read so far. */
-        bool asked; /* An SQE asks for the rest, and its CQE is not read yet. */
-    } request[MAX_BLOCKS];
+    struct request request[MAX_BLOCKS];
     unsigned blocks_full; /* The number of blocks that are full. */
-    unsigned pieces_left; /* How much of its own work is to be done. */
+    unsigned pieces_left; /* How much of its own work is still to do. */
 };
 
 static unsigned fill(struct reader *r);
@@ -64,12 +67,13 @@ static unsigned reap(struct reader *r);
 static void work(struct reader *r);
 static void sleep_until_completion(struct reader *r);
 
-/* The lesson is this loop. fill(), submit() and reap() say how much they moved.
+/* The lesson is this loop. fill(), submit() and reap() return how many requests they
+   moved.
 
    As long as something moves, go round again: the disk could have the next
    request already. When nothing moves, there is nothing for this thread to do
    about the reads, and it may turn to its work. When there is no work left, it
-   sleeps. A program that did not sleep then would only heat the processor. */
+   sleeps. Looking again and again would only use up processor time. */
 static void read_all(const struct blocks *blocks, struct timeline *timeline,
                      void *context)
 {
@@ -77,6 +81,7 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
 
     r->blocks = blocks;
     r->timeline = timeline;
+    r->blocks_full = 0;
     r->pieces_left = pieces;
     while (r->blocks_full < blocks->count) {
         unsigned moved = fill(r); /* Blocks that want bytes: into the SQ. */
@@ -93,39 +98,39 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
         work(r); /* Nothing is in flight now, so it does all the rest. */
 }
 
-/* The calls of timeline_...() below record what the picture shows. They have no part
-   in the reading. */
-
 /* --- What the counters know ---------------------------------------------- */
 
 /* Each queue has a head and a tail. They count, from 0, and never go back. We
    write the SQ's tail and the CQ's head, the kernel writes the other two. The
-   difference of two counters is the number of requests between two steps: published
-   and taken, taken and completed, completed and read. So this program counts no
-   requests itself. After a signal or an error no count of ours can be wrong.
+   difference of two counters is the number of requests between two steps. So this
+   program counts no requests itself, and after a signal or an error no count of
+   ours can be wrong.
 
-   Acquire, when we load a counter that the kernel writes. What the kernel stored before
-   it moved the CQ's tail, we see after we have loaded it: the CQE, and the bytes of the
-   block. And what it read before it moved the SQ's head, it has read before we write
-   over those slots. Chapter 11. */
+   Acquire, when we load a counter that the kernel writes (chapter 11):
 
-/* We have published them, and the kernel has not taken them. */
+   1. The CQ's tail. What the kernel stored before it moved this tail, we see after
+      the load: the CQE, and the bytes of the block.
+   2. The SQ's head. The kernel has read the entries below it. So we may write over
+      their slots. In this ring the kernel moves the head only inside our own call,
+      and nothing could go wrong. With IORING_SETUP_SQPOLL it moves it at any time. */
+
+/* Requests that we have published and the kernel has not taken. */
 static unsigned to_submit(const struct ring *ring)
 {
     return atomic_load_explicit(ring->sq_tail, memory_order_relaxed) -
            atomic_load_explicit(ring->sq_head, memory_order_acquire);
 }
 
-/* The kernel has completed them, and we have not read their CQEs. This looks
-   into memory. It is no system call. */
+/* Requests that the kernel has completed and whose CQEs we have not read. This
+   looks into memory. It is no system call. */
 static unsigned to_reap(const struct ring *ring)
 {
     return atomic_load_explicit(ring->cq_tail, memory_order_acquire) -
            atomic_load_explicit(ring->cq_head, memory_order_relaxed);
 }
 
-/* The kernel has taken them, and we have not read their CQEs. That is true of
-   requests that give one CQE each, as reads do. */
+/* Requests that the kernel has taken and whose CQEs we have not read. That is true
+   of requests that give one CQE each, as reads do. */
 static unsigned in_flight(const struct ring *ring)
 {
     return atomic_load_explicit(ring->sq_head, memory_order_acquire) -
@@ -134,7 +139,7 @@ static unsigned in_flight(const struct ring *ring)
 
 /* --- Fill: we produce SQEs ------------------------------------------------ */
 
-/* How many SQEs may we fill? So many that this stays true:
+/* How many more SQEs may we fill? After filling, both of these must hold:
 
        to_submit             <= sq_entries
        to_submit + in_flight <= cq_entries
@@ -144,12 +149,46 @@ static unsigned in_flight(const struct ring *ring)
 
    The CQ must have a slot for each answer: for requests in flight, and for entries
    that wait in the SQ. If it has none, the kernel keeps the CQE until we call it to
-   get events (since 5.5). A thread that works does not call. */
+   get events (since 5.5). A thread that works does not call.
+
+   The SQ's head is loaded more than once. It can't move in between: in this ring the
+   kernel moves it only inside our call. */
 static unsigned room(const struct ring *ring)
 {
-    unsigned sq = ring->sq_entries, cq = ring->cq_entries - in_flight(ring);
+    unsigned sq = ring->sq_entries - to_submit(ring);
+    unsigned cq = ring->cq_entries - to_submit(ring) - in_flight(ring);
 
-    return (sq < cq ? sq : cq) - to_submit(ring);
+    return sq < cq ? sq : cq;
+}
+
+/* A block *wants* bytes when it is neither full nor asked for. */
+static bool wants(const struct reader *r, unsigned i)
+{
+    return r->request[i].done < r->blocks->block[i].length &&
+           !r->request[i].asked;
+}
+
+/* Write the SQE for block i. It asks for all that the block still wants: the whole
+   block at first, the rest of it after a short read.
+
+   user_data is ours. The kernel copies it into the CQE and does not look at it. It
+   has to say whose result that is, because results come in any order. */
+static void ask(struct reader *r, unsigned i, unsigned slot)
+{
+    const struct block *block = &r->blocks->block[i];
+    struct request *request = &r->request[i];
+
+    r->ring->sqes[slot] = (struct io_uring_sqe){
+        .opcode = IORING_OP_READ,
+        .fd = r->blocks->fd,
+        .addr = (uintptr_t)(block->data + request->done),
+        .len = (unsigned)(block->length - request->done),
+        .off = (uint64_t)block->offset + request->done,
+        .user_data = i,
+    };
+    r->ring->sq_array[slot] = slot; /* Slot n of the queue means SQE n. */
+    request->asked = true;
+    timeline_submitted(r->timeline, i);
 }
 
 static unsigned fill(struct reader *r)
@@ -158,32 +197,9 @@ static unsigned fill(struct reader *r)
     unsigned tail = atomic_load_explicit(ring->sq_tail, memory_order_relaxed);
     unsigned most = room(ring), filled = 0;
 
-    for (unsigned i = 0; i < r->blocks->count && filled < most; i++) {
-        const struct block *block = &r->blocks->block[i];
-        struct request *request = &r->request[i];
-
-        if (request->asked || request->done == block->length)
-            continue;
-
-        /* One SQE asks for all that the block still wants: the whole block at
-           first, the rest of it after a short read.
-
-           user_data is ours. The kernel copies it into the CQE and does not
-           look at it. It has to say whose result that is, because results come
-           in any order. */
-        unsigned slot = (tail + filled++) & ring->sq_mask;
-        ring->sqes[slot] = (struct io_uring_sqe){
-            .opcode = IORING_OP_READ,
-            .fd = r->blocks->fd,
-            .addr = (uintptr_t)(block->data + request->done),
-            .len = (unsigned)(block->length - request->done),
-            .off = (uint64_t)block->offset + request->done,
-            .user_data = i,
-        };
-        ring->sq_array[slot] = slot; /* Chapter 12: SQ slot to SQE. */
-        request->asked = true;
-        timeline_submitted(r->timeline, i);
-    }
+    for (unsigned i = 0; i < r->blocks->count && filled < most; i++)
+        if (wants(r, i))
+            ask(r, i, (tail + filled++) & ring->sq_mask);
 
     /* One store publishes all of them. Release: a kernel that sees the new tail
        sees every SQE that we filled above. */
@@ -197,16 +213,17 @@ static unsigned fill(struct reader *r)
 /* Hand over what fill() has published, and wait for nothing: that is the 0. One call
    could submit and wait, but then we could not see how long each of them takes.
 
-   EINTR: the manual page has it for calls that wait. If one comes all the same, the
-   kernel has taken nothing, and we call again.
+   EINTR: a signal came, and the kernel has taken nothing. Call again, because
+   sleep_until_completion() would wait for reads that nobody has.
 
    The kernel may take fewer entries than we offer. The counters know what is left,
-   and the loop comes back for it.
+   and read_all() comes back for it.
 
-   EAGAIN: the kernel has no memory for another request. EBUSY, in older kernels:
-   completions wait for room in the CQ. These errors are gone when something in flight
-   has completed and we have reaped it. With nothing in flight no completion will ever
-   come, and a program that waited for one would hang. So then it is an error. */
+   EAGAIN: the kernel has no memory for another request. It passes when something in
+   flight has completed and we have reaped it. With nothing in flight no completion
+   will ever come, and a program that waited for one would hang. So then it is an
+   error. EBUSY: completions wait for room in the CQ. room() sees to it that none has
+   to, so this is a safety net. */
 static unsigned submit(struct reader *r)
 {
     unsigned n = to_submit(r->ring);
@@ -232,23 +249,24 @@ static unsigned submit(struct reader *r)
 /* --- Reap: we consume CQEs ------------------------------------------------ */
 
 /* res is what pread() would have returned, or -errno. errno itself belongs to
-   system calls, and this was none.
+   system calls, and this was none. 0 is the end of the file.
 
    Fewer bytes than we asked for is a success: the block wants bytes again, and
-   the next fill() asks for the rest. After -EINTR the next fill() asks again, too.
-   With SA_RESTART the kernel makes a pread() again that a signal has cut short. Nobody
-   makes a request in a ring again, but us. */
+   the next fill() asks for the rest.
+
+   -EINTR: a signal came first. The kernel may restart a pread() by itself then
+   (SA_RESTART). It never restarts a request of a ring. The next fill() does. */
 static void complete(struct reader *r, const struct io_uring_cqe *cqe)
 {
     unsigned i = (unsigned)cqe->user_data;
     struct request *request = &r->request[i];
 
     request->asked = false;
-    if (cqe->res <= 0 && cqe->res != -EINTR)
-        blocks_failed(r->blocks, i, cqe->res); /* 0 is the end of the file. */
     if (cqe->res > 0)
         request->done += (size_t)cqe->res;
-    if (request->done < r->blocks->block[i].length) {
+    else if (cqe->res != -EINTR)
+        blocks_failed(r->blocks, i, cqe->res); /* Ends the program. */
+    if (wants(r, i)) {
         timeline_partly(r->timeline);
         return;
     }
@@ -282,9 +300,9 @@ static unsigned reap(struct reader *r)
    moves the tail. Then our work goes on where it was. That is no signal: no handler
    runs.
 
-   So it is on a file system that can tell a request that its pages are there, and
-   in a ring without flags. With IORING_SETUP_DEFER_TASKRUN the kernel fills no CQE
-   before we call it to get events. */
+   That holds since Linux 5.9, where the file system can tell a request that its
+   pages are there, and in a ring without flags. With IORING_SETUP_DEFER_TASKRUN the
+   kernel fills no CQE before we call it to get events. */
 static void work(struct reader *r)
 {
     timeline_call(r->timeline, OWN_WORK);
