@@ -683,6 +683,30 @@ void timeline_fact_time(struct timeline *timeline, const char *name,
     add_fact(timeline, (struct own_fact){name, nanoseconds, true});
 }
 
+/* By the bars of the blocks, as in the drawing. */
+static bool in_flight_at(const struct timeline *timeline, int64_t when)
+{
+    for (unsigned i = 0; i < timeline->blocks; i++)
+        if (timeline->block[i].begin <= when && when < timeline->block[i].end)
+            return true;
+    return false;
+}
+
+void timeline_facts_of_ticks(struct timeline *timeline)
+{
+    long looks = 0, meanwhile = 0;
+
+    for (unsigned i = 0; i < timeline->calls; i++) {
+        const struct bar *call = &timeline->main[i];
+
+        looks += call->call == CALL_LOOK;
+        meanwhile +=
+            call->call == CALL_LOOK && in_flight_at(timeline, call->begin);
+    }
+    timeline_fact(timeline, "ticks handled", looks);
+    timeline_fact(timeline, "ticks during the reads", meanwhile);
+}
+
 void timeline_facts(const struct timeline *timeline, uint32_t checksum)
 {
     unsigned facts = timeline->facts;

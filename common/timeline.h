@@ -247,6 +247,13 @@ void timeline_fact(struct timeline *timeline, const char *name, long value);
 void timeline_fact_time(struct timeline *timeline, const char *name,
                         int64_t nanoseconds);
 
+/**
+ * Two such facts: how many calls of CALL_LOOK there were, which are dots in the row of
+ * FACT_TICKS, and how many of them began while a block was in flight. To be called when
+ * all blocks are complete.
+ */
+void timeline_facts_of_ticks(struct timeline *timeline);
+
 /** How often the main thread slept in calls of this kind. */
 long timeline_slept(const struct timeline *timeline, enum call call);
 

@@ -28,16 +28,16 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <uv.h>
 
-enum { MAX_POOL = 1024 }; /* libuv allows no more. */
+enum { THREADS = 4 }; /* In libuv's pool. It is libuv's own default. */
 
+/* For --check: may this process have so many threads? If not, it says so and ends. */
 static void ready(const struct args *args)
 {
     (void)args;
-    ready_threads(4);
+    ready_threads(THREADS);
 }
 
 static const struct program program = {
@@ -73,8 +73,8 @@ static struct {
 static void on_read(uv_fs_t *fs);
 
 /* This call only puts the request into the queue of the pool. libuv copies `rest`, but
-   not the memory that it names. And it copies the number of the descriptor. What that
-   number means is up to the moment in which a thread calls pread(). */
+   not the memory that it names. And it copies the number of the descriptor. A thread
+   looks up that number only when it calls pread(). By then it may name another file. */
 static void ask(void)
 {
     const struct block *block = &blocks.block[0];
@@ -117,7 +117,7 @@ static void on_read(uv_fs_t *fs)
 /* A pool does not ask what a request is for. Whatever holds a thread for long keeps files
    waiting: a computation, a slow network disk, a name server that does not answer. Here
    each of these jobs says that it has a thread, and keeps it until it is let go. */
-static uv_work_t jobs[MAX_POOL];
+static uv_work_t jobs[THREADS];
 static uv_sem_t has_thread, let_go;
 
 static void keep_thread(uv_work_t *job)
@@ -144,37 +144,11 @@ static void finish(unsigned n)
     uv_run(&loop, UV_RUN_DEFAULT);
 }
 
-/* Each thread is a folder in this one. So it has as many links as there are threads, and
-   two more. */
-static unsigned count_threads(void)
-{
-    struct stat tasks;
-
-    if (stat("/proc/self/task", &tasks))
-        cannot_show("how many threads libuv has: /proc is not mounted");
-    return (unsigned)tasks.st_nlink - 2;
-}
-
 /* At exit libuv waits for its threads. So after an error, too, they have to be let go. */
 static void let_all_go(void)
 {
-    for (unsigned k = 0; k < MAX_POOL; k++)
+    for (unsigned k = 0; k < THREADS; k++)
         uv_sem_post(&let_go);
-}
-
-/* How many threads the pool has. libuv starts all of them with the first request. */
-static unsigned pool_size(void)
-{
-    unsigned before = count_threads();
-
-    must(uv_sem_init(&has_thread, 0), "making a semaphore");
-    must(uv_sem_init(&let_go, 0), "making a semaphore");
-    if (atexit(let_all_go))
-        errx(1, "registering a function for the end");
-    keep_busy(1);
-    unsigned threads = count_threads() - before;
-    finish(1);
-    return threads;
 }
 
 /* --- What can be done to a read that waits ------------------------------------- */
@@ -184,21 +158,22 @@ static int other;
 static uint32_t sum_of_file, sum_of_other;
 
 /* A thread is idle, and gets to it while the others are still busy. */
-static void nothing(void)
+static void let_it_run(void)
 {
     while (!request.over)
         uv_run(&loop, UV_RUN_ONCE);
 }
 
-/* uv_cancel() works as long as no thread has begun with the request. So that it does is
-   the proof that the request was waiting. */
+/* uv_cancel() works as long as no thread has begun with the request. If it succeeds, the
+   request was still in the queue. */
 static void cancel(void)
 {
     must(uv_cancel((uv_req_t *)&request.fs), "canceling a read");
 }
 
-/* open(2) takes the lowest number that is free. That is the one that we have just closed.
-   So the read that waits has the number of another file now. */
+/* open(2) takes the lowest number that is free. All lower ones are taken here, and no other
+   thread opens a file meanwhile. So the new file gets the number that we have just closed,
+   and the read that waits has the number of another file. */
 static void close_and_open(void)
 {
     char name[32];
@@ -221,7 +196,7 @@ static const struct {
     void (*meanwhile)(void); /* It is done once the read was handed over. */
     unsigned idle;           /* So many threads have nothing else to do. */
 } tries[] = {
-    {"nothing", nothing, 1},
+    {"nothing", let_it_run, 1},
     {"uv_cancel()", cancel, 0},
     {"close()", close_file, 0},
     {"close(), open another file", close_and_open, 0},
@@ -245,15 +220,15 @@ static void try(unsigned busy, void (*meanwhile)(void))
         close_file();
 }
 
-static void try_all(unsigned threads)
+static void try_all(void)
 {
     printf("%-14s%-30s%s\n", "busy threads", "meanwhile", "the read");
     for (size_t k = 0; k < sizeof(tries) / sizeof(tries[0]); k++) {
-        unsigned busy = threads - tries[k].idle;
+        unsigned busy = THREADS - tries[k].idle;
         char of[32];
 
         try(busy, tries[k].meanwhile);
-        snprintf(of, sizeof(of), "%u of %u", busy, threads);
+        snprintf(of, sizeof(of), "%u of %d", busy, THREADS);
         printf("%-14s%-30s", of, tries[k].title);
         uint32_t sum = blocks_checksum(&blocks);
         if (request.error < 0)
@@ -312,17 +287,21 @@ int main(int argc, char **argv)
     struct args args = args_parse(argc, argv, &program);
 
     /* Newer versions can read through io_uring. Here the pool is to do it. */
-    if (setenv("UV_USE_IO_URING", "0", 1))
-        err(1, "setting UV_USE_IO_URING");
+    if (setenv("UV_USE_IO_URING", "0", 1) ||
+        setenv("UV_THREADPOOL_SIZE", "4", 1)) /* THREADS */
+        err(1, "setting how libuv reads");
     args.count = 1;
     blocks_open(&blocks, &args);
     must(uv_loop_init(&loop), "setting up libuv's loop");
+    must(uv_sem_init(&has_thread, 0), "making a semaphore");
+    must(uv_sem_init(&let_go, 0), "making a semaphore");
+    if (atexit(let_all_go))
+        errx(1, "registering a function for the end");
 
     make_other();
-    unsigned threads = pool_size();
-    printf("libuv %s, threads in its pool: %u\n\n", uv_version_string(),
-           threads);
-    try_all(threads);
+    printf("libuv %s, threads in its pool: %d\n\n", uv_version_string(),
+           THREADS);
+    try_all();
 
     must(uv_loop_close(&loop), "closing libuv's loop");
     if (close(other))
