@@ -1,10 +1,10 @@
 /*
  * 06 · Processes
  *
- * Reads the eight blocks with four worker processes. Each of them reads with
- * pread(2) and sleeps, but they sleep side by side. It does so twice. "plain": the
- * workers just read. "advised": a worker also tells the kernel which block will come
- * four blocks later.
+ * Four worker processes read the eight blocks, twice. "plain": each worker takes a block,
+ * reads it with pread(2), sleeps in there, and takes the next. "advised": before it
+ * sleeps for its block, a worker also tells the kernel of the block that is four blocks
+ * later.
  *
  * Watch for: "most in flight", which is 4 and then up to 8, and how often the workers
  * sleep. The main thread only waits for them.
@@ -38,6 +38,8 @@ enum { MAX_WORKERS = READY_MAX_THREADS };
 
 static unsigned workers = 4, distance = 4;
 
+/* For --check: does the kernel take advice, and may there be so many processes? If not, it
+   says so and ends. */
 static void ready(const struct args *args)
 {
     ready_advice(args);
@@ -63,7 +65,7 @@ static const struct program program = {
 /* After a fork() each process has a copy of every variable. What one of them stores,
    the others do not see. This struct and the blocks' data lie in memory that is shared.
 
-   Only `next` is atomic, because several workers write it. What else is in here, one
+   Only `next` is atomic, because several workers change it. What else is in here, one
    worker writes, and the parent reads it when that worker has ended. */
 struct shared {
     atomic_uint next; /* The first block that nobody has taken. */
@@ -77,8 +79,8 @@ struct shared {
     } block[MAX_BLOCKS];
 };
 
-/* An atomic that needs a lock may keep it elsewhere, in memory that is not shared. One
-   that is lock-free does not: C17, 7.17.5. */
+/* If the compiler made this atomic with a lock, that lock might lie in memory that is not
+   shared. So it has to be lock-free: C17, 7.17.5. */
 _Static_assert(ATOMIC_INT_LOCK_FREE == 2, "atomic_uint takes a lock here");
 
 /* One pass over the blocks. */
@@ -100,18 +102,18 @@ __attribute__((noreturn)) static void give_up(const char *doing)
     _exit(1);
 }
 
-/* Tell the kernel of the block that is `distance` blocks after this one: chapter 03.
-   With four workers and a distance of 4, that is about the next block this worker will
-   get. Neighbors are reading the blocks between by now.
+/* Tell the kernel of the block that is `distance` blocks after this one: chapter 03. With
+   four workers, the others are likely to take the three blocks between. So a distance of
+   4 is about the next block that this worker will get.
 
    It is one call for each block. The first `distance` blocks get none. */
 static void advise_ahead(struct reader *r, unsigned i)
 {
     unsigned ahead = i + r->distance;
-    const struct block *block = &r->blocks->block[ahead];
 
     if (r->distance == 0 || ahead >= r->blocks->count)
         return;
+    const struct block *block = &r->blocks->block[ahead];
     r->shared->block[ahead].advised = timeline_now();
     errno = posix_fadvise(r->blocks->fd, block->offset, (off_t)block->length,
                           POSIX_FADV_WILLNEED);
@@ -120,8 +122,11 @@ static void advise_ahead(struct reader *r, unsigned i)
 }
 
 /* What a worker does, from the start to the end. Nobody hands out the work. Each worker
-   takes the next number from a counter that all of them see. fetch_add is one step, so
-   no two get the same number. It need not order anything else: relaxed.
+   takes the next number from a counter that all of them see. atomic_fetch_add() reads the
+   counter and adds one to it in a single step, so no two workers get the same number.
+
+   First the advice, then the read, because the read sleeps. While this worker sleeps for
+   block i, the disk can already bring in the other one.
 
    blocks_read() is the loop around pread() of chapter 01. It has to be pread(), and not
    read(). All workers have inherited one open file, and it has one position. Each
@@ -132,12 +137,9 @@ static void advise_ahead(struct reader *r, unsigned i)
 static void read_blocks(struct reader *r, struct worker *me)
 {
     struct shared *shared = r->shared;
+    unsigned i;
 
-    for (;;) {
-        unsigned i =
-            atomic_fetch_add_explicit(&shared->next, 1, memory_order_relaxed);
-        if (i >= r->blocks->count)
-            return;
+    while ((i = atomic_fetch_add(&shared->next, 1)) < r->blocks->count) {
         advise_ahead(r, i);
         shared->block[i].taken = timeline_now();
         me->block = i;
@@ -149,9 +151,11 @@ static void read_blocks(struct reader *r, struct worker *me)
 }
 
 /* When the parent dies, even by SIGKILL, so shall we. The kernel sends a signal if we
-   ask for it. But the parent may have died before we asked. Then no signal will come,
-   and we have got another parent. So look who it is, and do that *after* asking.
-   06-workers shows what happens without. */
+   ask for it. But the parent may have died before we asked. Then prctl() succeeds, and
+   no signal will ever come.
+
+   So ask first, then look at getppid(). If it names another process, the parent has died.
+   If we looked first, the parent could die between the two calls. */
 __attribute__((noreturn)) static void work(struct reader *r, unsigned w,
                                            pid_t parent)
 {
@@ -163,7 +167,8 @@ __attribute__((noreturn)) static void work(struct reader *r, unsigned w,
         _exit(1);
 
     /* A child has no page table for shared memory yet. Each page costs it a fault when it
-       first comes there. The reads shall not pay for that, so go there now. */
+       first comes there. Touch each page now, so that the reads are not charged for
+       it. */
     blocks_clear(r->blocks);
 
     if (!start_wait(&r->start))
@@ -197,8 +202,11 @@ static void start_workers(struct reader *r)
 
 /* Worker `w` has ended. If its status is not 0, it has not done its work. The block that
    it had taken is not read, and nobody else will take it. It may even have died in the
-   middle of a store to the shared memory. So the others must not go on, either. */
-static void look_at(const struct reader *r, unsigned w, int status)
+   middle of a store to the shared memory, so the others must not go on, either.
+
+   We still look at `res` and `block` of that worker, for the message. If they are wrong,
+   only the message is. */
+static void give_up_if_failed(const struct reader *r, unsigned w, int status)
 {
     const struct worker *worker = &r->shared->worker[w];
 
@@ -211,34 +219,52 @@ static void look_at(const struct reader *r, unsigned w, int status)
         exit(1); /* It has said why. */
 }
 
+/* `workers` for a child that is none of ours. Whoever exec'ed us may have had some. */
+static unsigned worker_of(const struct reader *r, pid_t pid)
+{
+    unsigned w = 0;
+
+    while (w < workers && r->pid[w] != pid)
+        w++;
+    return w;
+}
+
 /* waitpid(-1): for any one of them. If we waited for worker 0 first, we would hear of
    worker 3's death only when 0 is done. And it is processes that we wait for, and not a
    number of blocks: the dead read no more.
 
-   When waitpid() has returned a worker, we see all that this worker wrote. It may return
-   a child that is none of ours. Whoever exec'ed us may have had some. */
+   When waitpid() reports that a worker has ended, we see everything that it wrote. */
 static void wait_for_workers(const struct reader *r, struct timeline *timeline)
 {
     for (unsigned left = workers; left > 0;) {
-        unsigned w = 0;
         int status;
 
         timeline_call(timeline, CALL_WAIT);
         pid_t pid = waitpid(-1, &status, 0);
         timeline_return(timeline);
-        if (pid < 0 && errno != EINTR)
+        if (pid < 0) {
+            if (errno == EINTR)
+                continue;
             err(1, "waiting for %u workers", left);
-        while (w < workers && r->pid[w] != pid)
-            w++;
-        if (w < workers) {
-            look_at(r, w, status);
-            left--;
         }
+        unsigned w = worker_of(r, pid);
+        if (w == workers)
+            continue;
+        give_up_if_failed(r, w, status);
+        left--;
     }
 }
 
 /* A block is in flight from when somebody hands its request over to the kernel. That is
-   the advice or the read, whichever came first.
+   the advice or the read, whichever came first. */
+static int64_t begin_of(const struct shared *shared, unsigned i)
+{
+    int64_t advised = shared->block[i].advised, taken = shared->block[i].taken;
+
+    return advised > 0 && advised < taken ? advised : taken;
+}
+
+/* What the workers have noted, for the picture and the facts.
 
    `total` goes on until all workers have ended, and to end a process takes time. So when
    the last block was there is a fact of its own. */
@@ -249,19 +275,15 @@ static void record(const struct reader *r, struct timeline *timeline)
     int64_t last = 0;
 
     for (unsigned i = 0; i < r->blocks->count; i++) {
-        int64_t begin = shared->block[i].taken;
-        int64_t advised = shared->block[i].advised;
-        if (advised > 0 && advised < begin)
-            begin = advised;
-        timeline->block[i].begin = begin - timeline->start;
-        timeline->block[i].end = shared->block[i].full - timeline->start;
-        if (timeline->block[i].end > last)
-            last = timeline->block[i].end;
+        int64_t full = shared->block[i].full;
+        timeline_read(timeline, i, begin_of(shared, i), full);
+        if (full > last)
+            last = full;
     }
     for (unsigned w = 0; w < workers; w++)
         sleeps += shared->worker[w].sleeps;
     timeline_fact(timeline, "sleeps of the workers", sleeps);
-    timeline_fact_time(timeline, "last block after", last);
+    timeline_fact_time(timeline, "last block after", last - timeline->start);
 }
 
 /* The clock starts again when the workers are there. start_now() is the submit: one

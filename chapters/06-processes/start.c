@@ -1,3 +1,9 @@
+/*
+ * Shared memory, and a start that all workers wait for. See start.h.
+ *
+ * Why pipes, and not a barrier? If a worker is killed, the others wait at a barrier for
+ * ever. A pipe does not wait: the kernel closes the end that the dead worker had.
+ */
 #define _GNU_SOURCE /* pipe2() */
 #include "start.h"
 
@@ -20,9 +26,9 @@ void *share(size_t bytes)
     return memory;
 }
 
-/* A read from a pipe returns 0, the end, when the last process that could write has
-   closed its end. So one close() wakes everybody who reads. A process that dies closes
-   all it has, too. */
+/* A read from a pipe returns 0, the end, when every copy of its writing end is closed.
+   Nobody writes here, so that is all a read can return. The last close() wakes everybody
+   who reads. When a process dies, the kernel closes all that it had. */
 static bool end_of(int pipe)
 {
     char byte;

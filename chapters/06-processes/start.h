@@ -12,7 +12,8 @@
    program if there is none. */
 void *share(size_t bytes);
 
-/* Two pipes to which nobody ever writes. */
+/* Two pipes. Closing is the message. `ready` closed by all workers means that all are
+   ready. `go` closed by the parent means: begin. */
 struct start {
     int ready[2], go[2];
 };

@@ -362,44 +362,29 @@ deaths() {
     assert_success
 }
 
-@test "06-workers: what waitpid says of the dead, and what orphans do" {
+@test "06-workers: what waitpid says of a worker that died, and what is not read" {
     deaths
     assert_output "\
 4 workers. One of them dies, with a block that it has not read.
 
 the worker                          waitpid() says                blocks read
 does not die                        each: exit status 0                8 of 8
-calls _exit(3)                      at block 4: exit status 3          7 of 8
+ends with status 3                  at block 4: exit status 3          7 of 8
 is killed                           at block 4: Killed                 7 of 8
-is killed, and SIGCHLD is ignored   No child processes                 7 of 8
-
-Their parent is killed while they wait. Then they may start.
-
-the workers                           finish  killed   give up    blocks read
-do nothing about it                        4       0         0          8 of 8
-ask for a signal before the start          0       4         0          0 of 8
-ask for a signal after the start           4       0         0          8 of 8
-ask after it, then look for a parent       0       0         4          0 of 8"
+is killed, and SIGCHLD is ignored   No child processes                 7 of 8"
 }
 
 # bats test_tags=deep
-@test "06-workers, strace: the blocks are read, one is not, and orphans go on alone" {
+@test "06-workers, strace: all blocks are read but the one of the dead" {
     need_strace
-    strace_calls pread64,wait4,kill,prctl,getppid,exit_group "$BIN/06-workers" "$FILE"
+    strace_calls pread64 "$BIN/06-workers" "$FILE"
     assert_equal "$stderr" ''
     assert_success
-    # Of each block, in eight trials: block 4 in those in which nobody dies of it.
+    # Of each block, in four trials.
     run -0 perl -ne 'BEGIN { $file = shift }
         $n{$1 / 524288}++ if /pread64(?:\(| resumed>).*, 65536, (\d+)\) = 65536/;
         END { print join(" ", map { $n{$_} } 0 .. 7), "\n" }' "$FILE" "$STRACE_LOG"
-    assert_output '6 6 6 6 3 6 6 6'
-    # Those that looked for their parent have found another.
-    run -0 perl -ne '$asked{$1} = 1 if /^(\d+) +prctl\(PR_SET_PDEATHSIG, SIGKILL/;
-        $found{$1} = $2 if /^(\d+) +(?:getppid\(|<\.\.\. getppid resumed>)\) += (\d+)/;
-        /^(\d+) / and $main //= $1;
-        END { print scalar(keys %asked), " ", scalar(grep { $_ == $main } values %found),
-            "\n" }' "$STRACE_LOG"
-    assert_output '12 4'
+    assert_output '4 4 4 4 1 4 4 4'
 }
 
 # bats test_tags=deep
