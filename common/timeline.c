@@ -694,16 +694,17 @@ static bool in_flight_at(const struct timeline *timeline, int64_t when)
 
 void timeline_facts_of_ticks(struct timeline *timeline)
 {
-    long looks = 0, meanwhile = 0;
+    long handled = 0, meanwhile = 0;
 
     for (unsigned i = 0; i < timeline->calls; i++) {
         const struct bar *call = &timeline->main[i];
 
-        looks += call->call == CALL_LOOK;
-        meanwhile +=
-            call->call == CALL_LOOK && in_flight_at(timeline, call->begin);
+        if (call->call != CALL_LOOK)
+            continue;
+        handled++;
+        meanwhile += in_flight_at(timeline, call->begin);
     }
-    timeline_fact(timeline, "ticks handled", looks);
+    timeline_fact(timeline, "ticks handled", handled);
     timeline_fact(timeline, "ticks during the reads", meanwhile);
 }
 
