@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -52,7 +53,7 @@ static const char *own_folder(char path[PATH_MAX])
     return slash + 1;
 }
 
-/* The names in `entries` stay: the questions have them. */
+/* What `entries` points to stays: the questions have the names in there. */
 unsigned list_programs(struct question *questions, int most)
 {
     static char folder[PATH_MAX];
@@ -65,10 +66,14 @@ unsigned list_programs(struct question *questions, int most)
         err(1, "listing %s", folder);
     if (n > most)
         errx(1, "%d programs in %s: more than %d", n, folder, most);
-    for (int i = 0; i < n; i++)
-        if (strcmp(entries[i]->d_name, self) != 0)
+    for (int i = 0; i < n; i++) {
+        if (strcmp(entries[i]->d_name, self) == 0)
+            free(entries[i]);
+        else
             questions[count++] = (struct question){.name = entries[i]->d_name,
                                                    .find_out = find_program,
                                                    .path = folder};
+    }
+    free(entries);
     return count;
 }
