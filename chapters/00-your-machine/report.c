@@ -38,8 +38,8 @@ static void find_release(UNUSED const struct question *q)
 }
 
 /* A process with a filter passes it on to all that it starts. So ours is also that of the
-   programs that we ask. A filter sees each system call before the kernel does. It may
-   answer in the kernel's place, or kill. It is the first suspect where something is
+   programs that we ask. A filter looks at each system call before the kernel carries it
+   out. It may answer with an error, or kill. It is the first suspect where something is
    missing. */
 static void find_filter(UNUSED const struct question *q)
 {

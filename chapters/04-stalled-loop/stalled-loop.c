@@ -249,9 +249,8 @@ static void print_worst(const struct loop *loop)
                (double)loop->worst[i].late / 1e6, loop->worst[i].ticks);
 }
 
-/* The first copy into fresh memory takes longer than a later one, in some virtual
-   machines ten times as long. The wait shall be for the disk. So the block is read once
-   before the clock runs, as in chapter 01. Then its pages are dropped. Its memory is
+/* The first copy into fresh memory takes longer than a later one, and would look like a
+   slow disk. So the block is read once before the clock runs, as in chapter 01. Then its pages are dropped. Its memory is
    zeroed, so that only the second read can fill it. */
 static void rehearse(const struct blocks *blocks)
 {

@@ -204,8 +204,7 @@ static void start_workers(struct reader *r)
    it had taken is not read, and nobody else will take it. It may even have died in the
    middle of a store to the shared memory, so the others must not go on, either.
 
-   We still look at `res` and `block` of that worker, for the message. If they are wrong,
-   only the message is. */
+   We still look at `res` and `block` of that worker, but only for the message. */
 static void give_up_if_failed(const struct reader *r, unsigned w, int status)
 {
     const struct worker *worker = &r->shared->worker[w];

@@ -255,8 +255,8 @@ static unsigned most_in_flight(void)
 }
 
 /* From a cold cache, as all chapters do. MAKING is from the first worker to when all are
-   ready, and READING from then to the last block. To end workers takes time, too, and that
-   is in neither. */
+   ready, and READING from then to the last block. A worker that ends
+   before that takes processor time from the others, and READING has that in it. */
 static void measure(const struct way *way, double *result)
 {
     int64_t last = 0;
