@@ -9,13 +9,25 @@
 # shellcheck shell=bash
 
 bats_require_minimum_version 1.8.0
-# Each test loads all this anew, and these two ask for sixteen names of folders: by
-# sixteen processes, if we let them.
-# shellcheck disable=SC2317 # they call it
-dirname() { echo "${1%/*}"; }
-bats_load_library bats-support
-bats_load_library bats-assert
-unset -f dirname
+# Each test loads all this anew. The first one of a run writes the functions of these two
+# libraries into one file: they start a process for each of their own files.
+if [[ -r $BATS_RUN_TMPDIR/libraries.bash ]]; then
+    # shellcheck disable=SC1091 # written below
+    source "$BATS_RUN_TMPDIR/libraries.bash"
+else
+    known=$(compgen -A function | sort)
+    bats_load_library bats-support
+    bats_load_library bats-assert
+    # shellcheck disable=SC2046 # names
+    declare -f $(compgen -A function | sort | comm -13 <(echo "$known") -) \
+        >"$BATS_RUN_TMPDIR/libraries.$$"
+    mv "$BATS_RUN_TMPDIR/libraries.$$" "$BATS_RUN_TMPDIR/libraries.bash"
+    unset known
+fi
+
+# bats looks at every command, to tell where a test failed, and that takes longer than
+# most commands do. The line of the test itself is enough: not in the functions it calls.
+[[ " ${FUNCNAME[*]} " != *' setup '* ]] || set +T
 
 ROOT=${ROOT:-$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd -P)}
 BUILD=${BUILD:-$ROOT/build}
@@ -34,10 +46,10 @@ unset LANGUAGE COLUMNS
 # two blocks of it are alike, and a block read from the wrong place gives another
 # checksum. Once synced its pages are clean, and can be dropped.
 make_file() {
-    local file=$BATS_TEST_TMPDIR/${2:-sample-$1}
+    local first=$BATS_RUN_TMPDIR/sample-$1 file=$BATS_TEST_TMPDIR/${2:-sample-$1}
+    [[ -e $first ]] || seq 10000000 $((10000000 + $1 / 9)) | head -c "$1" >"$first"
     [[ -d ${file%/*} ]] || mkdir -p "${file%/*}"
-    seq 10000000 $((10000000 + $1 / 9)) | head -c "$1" >"$file"
-    sync "$file"
+    dd if="$first" of="$file" bs=1M conv=fsync status=none
     echo "$file"
 }
 
@@ -93,15 +105,28 @@ one_line() { tr -s '\n' ' ' <<<"$1" | sed 's/ $//'; }
 
 # --- What this machine may not have -------------------------------------------
 
+# asked NAME COMMAND...: set $answer to what it prints, stderr as well, and end as it
+# does. The first test of a run asks, the rest read what came.
+asked() {
+    local file=$BATS_RUN_TMPDIR/asked-$1 ended=0
+    if [[ ! -e $file ]]; then
+        "${@:2}" >"$file.text" 2>&1 || ended=$?
+        { echo "$ended" && cat "$file.text"; } >"$file"
+    fi
+    { read -r ended && IFS= read -r -d '' answer; } <"$file" || :
+    answer=${answer%$'\n'}
+    return "$ended"
+}
+
 # needs PROGRAM: skip unless the program says that this machine can show it.
 needs() {
-    local why status=0
-    why=$("${RIGHT_BIN:-$BIN}/$1" --check 2>&1 >/dev/null) || status=$?
-    case $status in
+    local answer ended=0
+    asked "$1" "${RIGHT_BIN:-$BIN}/$1" --check || ended=$?
+    case $ended in
         0) ;;
-        77) skip "$(one_line "${why#"$1: "}")" ;;
+        77) skip "$(one_line "${answer#"$1: "}")" ;;
         *)
-            echo "$1 --check: status $status: $why" >&2
+            echo "$1 --check: status $ended: $answer" >&2
             return 1
             ;;
     esac
@@ -112,19 +137,22 @@ need_aio() { needs 08-io-submit; }
 
 # need_cold: skip where pages can't be dropped from the cache.
 need_cold() {
-    local first
-    first=$("${RIGHT_BIN:-$BIN}/01-blocking-read" "$(make_file 65536 .cold)" |
-        head -n 1)
-    [[ $first == *', cold:'* ]] ||
+    local answer
+    asked cold read_cold || :
+    [[ $answer == *', cold:'* ]] ||
         skip "pages of files in $BATS_TEST_TMPDIR stay in the cache"
+}
+
+read_cold() {
+    "${RIGHT_BIN:-$BIN}/01-blocking-read" "$(make_file 65536 .cold)" | head -n 1
 }
 
 # need_strace: skip where we may not look.
 need_strace() {
     command -v strace >/dev/null || skip 'strace is not installed'
-    local why
-    why=$(strace -o /dev/null true 2>&1) ||
-        skip "strace can't trace here: $(one_line "$why")"
+    local answer
+    asked strace strace -o /dev/null true ||
+        skip "strace can't trace here: $(one_line "$answer")"
     # LeakSanitizer looks for leaks with ptrace as well, and only one can.
     if built_with address; then
         export ASAN_OPTIONS=${ASAN_OPTIONS:+$ASAN_OPTIONS:}detect_leaks=0
