@@ -100,6 +100,7 @@ row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
     fail "$(cat "$STRACE_LOG")"
 }
 
+# bats test_tags=deep
 @test "strace: no AIO of the kernel's, and the main thread reads nothing" {
     need_strace
     strace_calls execve,io_setup,io_submit,io_uring_setup,pread64,read,fsync \
@@ -122,6 +123,7 @@ row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
     fail "$output"
 }
 
+# bats test_tags=deep
 @test "the sync begins when the write before it has returned" {
     need_strace
     strace_calls pwrite64,fsync "$BIN/07-posix-aio" "$FILE"
@@ -139,6 +141,7 @@ row() { sed -nE "s/^$1 +([0-9 ]+)$/\1/p" <<<"$output" | tr -s ' '; }
 
 # A pipe that is full keeps the write waiting. To sync a pipe is an error: but
 # that is known only once the sync has begun.
+# bats test_tags=deep
 @test "a sync waits for the writes of its descriptor, and for no duplicate's" {
     cc -x c -o "$BATS_TEST_TMPDIR/order" - -lrt <<'END'
 #define _GNU_SOURCE
@@ -192,6 +195,7 @@ same: queued 1'
     assert [ "$(grep -cE ' clone3?\(.*CLONE_THREAD' "$STRACE_LOG")" -ge 16 ]
 }
 
+# bats test_tags=deep
 @test "no room for a signal: reads that were good are reported as failed" {
     run -0 bash -c 'ulimit -i 0 && "$1" "$2"' - "$BIN/07-posix-aio" "$FILE"
     assert_equal "$(row 'a signal for each')" '0 0 8'
@@ -199,6 +203,7 @@ same: queued 1'
     assert_equal "$(row 'a thread for each')" '0 8 0'
 }
 
+# bats test_tags=deep
 @test "an error comes back with the result: which read, and why" {
     need_strace
     strace_calls pread64 -P "$FILE" -e inject=pread64:error=EIO:when=1 \
@@ -208,6 +213,7 @@ same: queued 1'
         "^07-posix-aio: reading $FILE at byte [0-9]+: Input/output error\$"
 }
 
+# bats test_tags=deep
 @test "a read that a signal interrupts is made again, by glibc" {
     need_strace
     strace_calls pread64 -P "$FILE" -e inject=pread64:error=EINTR:when=1 \
@@ -238,6 +244,7 @@ same: queued 1'
     fail 'no wait was interrupted'
 }
 
+# bats test_tags=deep
 @test "a short read is finished, not taken for the whole" {
     need_strace
     strace_short execve,pread64 "$BIN/07-posix-aio" "$FILE"
@@ -250,6 +257,7 @@ same: queued 1'
     assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
 }
 
+# bats test_tags=deep
 @test "no scratch file is left" {
     export TMPDIR=$BATS_TEST_TMPDIR/scratch
     mkdir "$TMPDIR"
@@ -257,6 +265,7 @@ same: queued 1'
     assert_equal "$(ls -A "$TMPDIR")" ''
 }
 
+# bats test_tags=deep
 @test "where /proc does not tell what a thread waits in, it says so" {
     need_strace
     run -77 --separate-stderr strace -o /dev/null -e signal=none \
@@ -266,6 +275,7 @@ same: queued 1'
     assert_equal "$output" ''
 }
 
+# bats test_tags=deep
 @test "where eight threads can't be made: 77, before anything is shown" {
     limited 07-posix-aio
     limited=("${limited[@]/ulimit -u 1/ulimit -u 5}")

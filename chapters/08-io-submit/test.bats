@@ -65,6 +65,7 @@ setup() {
         'IOCB_CMD_PWRITE io_getevents IOCB_CMD_FSYNC io_getevents'
 }
 
+# bats test_tags=deep
 @test "mistakes: a bad iocb ends the batch, a failed read is told in res" {
     run -0 "$BIN/08-io-submit" "$FILE"
     assert_line 'three reads, the second with descriptor -1: 1 taken'
@@ -73,6 +74,7 @@ setup() {
     assert_line 'a read into memory that may not be written: res -14, -EFAULT'
 }
 
+# bats test_tags=deep
 @test "a short read is finished, not taken for the whole" {
     need_strace
     strace_short io_submit "$BIN/08-io-submit" "$FILE"
@@ -83,6 +85,7 @@ setup() {
     assert_equal "$(fact checksum 2)" "$(checksum_of_01)"
 }
 
+# bats test_tags=deep
 @test "no scratch file is left" {
     export TMPDIR=$BATS_TEST_TMPDIR/scratch
     mkdir "$TMPDIR"

@@ -173,6 +173,7 @@ job_of() {
     done
 }
 
+# bats test_tags=deep
 @test "a short read is finished, from an aligned place on" {
     need_strace
     for bytes in $((4 << 20)) 524287; do
@@ -187,6 +188,7 @@ job_of() {
     done
 }
 
+# bats test_tags=deep
 @test "a file that ends sooner than its size said is an error, no endless loop" {
     stand_in
     local short
@@ -206,6 +208,7 @@ job_of() {
     assert_regex "$(row read 0 4096 1)" ' -22 -EINVAL$'
 }
 
+# bats test_tags=deep
 @test "at an odd end: just that much fails, more is short; on from a multiple" {
     need_rules
     run -0 "$BIN/09-o-direct" "$FILE"
@@ -250,6 +253,7 @@ job_of() {
     [[ $type == btrfs ]] || fail "$output"
 }
 
+# bats test_tags=deep
 @test "a dirty page in the cache is written first, in submit" {
     # Else the read may be one through the cache.
     need_rules
@@ -260,6 +264,7 @@ job_of() {
     fail "$output"
 }
 
+# bats test_tags=deep
 @test "the alignment is statx's; where that can't tell, the logical block size" {
     stand_in
     run -0 with_stand_in TELL=nothing "$BIN/09-o-direct" "$FILE"
@@ -276,6 +281,7 @@ job_of() {
     assert_equal "$(fact checksum 1)" "$(checksum_of_01)"
 }
 
+# bats test_tags=deep
 @test "no O_DIRECT, said in either way: 77, with the reason" {
     need_strace
     # F_SETFL on the scratch file; then on FILE (the call before takes O_NONBLOCK
@@ -302,6 +308,7 @@ job_of() {
     fi
 }
 
+# bats test_tags=deep
 @test "no scratch file is left" {
     export TMPDIR=$BATS_TEST_TMPDIR/scratch
     mkdir "$TMPDIR"

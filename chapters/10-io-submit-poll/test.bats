@@ -111,7 +111,7 @@ END
     assert_equal "$(calls_for aio)" '4.00 2.25'
 }
 
-# bats test_tags=source
+# bats test_tags=source,deep
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/10-io-submit-poll"
     for file in events-aio events-epoll events-poll; do
@@ -126,6 +126,7 @@ END
     each echoes_in_sequence 1000
 }
 
+# bats test_tags=deep
 @test "200 connections at once" {
     each echoes_at_once 200
 }
@@ -135,31 +136,38 @@ END
     each echoes_bytes 20 $((1 << 20))
 }
 
+# bats test_tags=deep
 @test "a client that never reads stops being read from" {
     each survives_who_never_reads
 }
 
+# bats test_tags=deep
 @test "a client that reads late gets it all" {
     each echoes_to_who_reads_late
 }
 
+# bats test_tags=deep
 @test "a client that resets is lost, and nobody else" {
     each survives_a_reset
 }
 
+# bats test_tags=deep
 @test "without a descriptor for the next client it goes on with the others" {
     each survives_few_descriptors
 }
 
+# bats test_tags=deep
 @test "1,100 connections at once, of which 1,024 have room" {
     ulimit -Sn 4096 2>/dev/null || skip "no more than $(ulimit -Hn) descriptors"
     each survives_a_crowd
 }
 
+# bats test_tags=deep
 @test "SIGINT and SIGTERM end it, with its counts" {
     each stops_cleanly
 }
 
+# bats test_tags=deep
 @test "all of that without the ring" {
     server=("$BIN/10-io-submit-poll" --serve 0 --no-ring)
     echoes_in_sequence 100 "${server[@]}"
@@ -172,6 +180,7 @@ END
 
 # --- The server, under strace -------------------------------------------------
 
+# bats test_tags=deep
 @test "strace: the server's count of system calls is right" {
     need_strace
     for with in aio epoll poll; do
@@ -192,6 +201,7 @@ END
 }
 
 # Every second send finds the socket not ready, though the source said it was.
+# bats test_tags=deep
 @test "strace: a send that finds no room is made again, and none can kill" {
     need_strace
     for with in aio epoll poll; do
@@ -206,6 +216,7 @@ END
     done
 }
 
+# bats test_tags=deep
 @test "strace: no descriptor left, and it does not ask over and over" {
     need_strace
     for with in aio epoll poll; do
@@ -222,6 +233,7 @@ END
 
 # The listener's and three clients' are in flight. Under AddressSanitizer this
 # also shows that none of them comes back to memory that is free.
+# bats test_tags=deep
 @test "strace: at the end each request in flight is canceled, and awaited" {
     need_strace
     server_traced "$BIN/10-io-submit-poll" --serve 0
@@ -253,6 +265,7 @@ END
     fail "aio, epoll, poll: ${found[*]}"
 }
 
+# bats test_tags=deep
 @test "what is too old, or refused, is told, with status 77" {
     need_strace
     run -77 --separate-stderr strace -o /dev/null -e signal=none \
@@ -268,6 +281,7 @@ END
 }
 
 # Whom it can't accept waits, although there is no connection that could close.
+# bats test_tags=deep
 @test "strace: without a descriptor for the first client it tries again" {
     need_strace
     for with in aio epoll poll; do
@@ -280,6 +294,7 @@ END
     done
 }
 
+# bats test_tags=deep
 @test "a port that is taken is an error" {
     refuses_a_port_that_is_taken "$BIN/10-io-submit-poll" --serve 0
 }

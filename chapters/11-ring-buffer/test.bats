@@ -67,6 +67,7 @@ in_ring() { echo $(($1 & 0xffffffff)); }
     assert [ "$(count_calls sched_yield)" -gt 0 ]
 }
 
+# bats test_tags=deep
 @test "strace: passing more items takes no more memory" {
     need_strace
     ! built_with '' || skip 'a sanitizer takes memory of its own'
@@ -90,6 +91,7 @@ in_ring() { echo $(($1 & 0xffffffff)); }
     assert_line --regexp '^each in a line of its own: [0-9.]+ ms, [0-9]+% of that$'
 }
 
+# bats test_tags=deep
 @test "a thread that can't be started is told" {
     need_strace
     strace_calls clone,clone3 -e inject=clone,clone3:error=EAGAIN \
@@ -199,6 +201,7 @@ verify() {
     run -0 ./pan
 }
 
+# bats test_tags=deep
 @test "spin: no state of the ring is wrong, and all of the model was reached" {
     command -v spin >/dev/null || skip 'spin is not installed'
     verify

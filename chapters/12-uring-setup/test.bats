@@ -141,6 +141,7 @@ END
     assert_equal "reap: ${orders[reap]}" 'reap: stlr cq_head'
 }
 
+# bats test_tags=deep
 @test "strace: two mmaps or three, as asked; all unmapped, the ring closed" {
     need_strace
     "$BIN/12-uring-setup" | grep -q '^both rings, one mmap' ||
@@ -164,6 +165,7 @@ END
     done
 }
 
+# bats test_tags=deep
 @test "enter is made again after EINTR" {
     need_strace
     run -0 --separate-stderr strace -o /dev/null -e signal=none \
@@ -171,6 +173,7 @@ END
     assert_line 'the CQE: user_data 1000, res 0'
 }
 
+# bats test_tags=deep
 @test "refused: it says why and what to do" {
     need_strace
     run -77 --separate-stderr strace -o /dev/null -e signal=none \

@@ -155,6 +155,7 @@ the name leads to: the old file, 64 KiB'
     assert_equal "$(there)" old
 }
 
+# bats test_tags=deep
 @test "so does a rename that fails; behind the rename the file is the new one" {
     run -1 --separate-stderr "$BIN/14-uring-link" --keep --break rename
     assert_equal "$stderr" \
@@ -172,6 +173,7 @@ the name leads to: the old file, 64 KiB'
 }
 
 # The wrong twin: the fsync as a request of its own.
+# bats test_tags=deep
 @test "behind an fsync of its own that fails, the rename is done all the same" {
     need_deaf_chains
     run -1 --separate-stderr "$BIN/14-uring-link" --keep --break fsync
@@ -186,6 +188,7 @@ the name leads to: the new file, 512 KiB'
 }
 
 # A disk that fails, as in chapter 02.
+# bats test_tags=deep
 @test "on a disk that fails, the old file is whole; with --fsync it is lost" {
     need_deaf_chains
     export BIN
@@ -292,6 +295,7 @@ without_wait() {
         'io_uring]>, 3, 3, IORING_ENTER_GETEVENTS, NULL, [0-9]+\) = 3$'
 }
 
+# bats test_tags=deep
 @test "strace: each chain is one submit, and the cut one two" {
     need_strace
     strace_calls io_uring_enter "$BIN/14-uring-link"
@@ -302,6 +306,7 @@ without_wait() {
     assert_equal "$submits" '1 2 3 3 4 1 1 3 3 3 3 3 2 2 3 3'
 }
 
+# bats test_tags=deep
 @test "without IORING_OP_RENAMEAT the rename is a system call" {
     need_strace
     # A probe that finds nothing.
@@ -330,6 +335,7 @@ the name leads to: the new file, 512 KiB'
     done
 }
 
+# bats test_tags=deep
 @test "where the kernel may make no thread: 77, before anything is shown" {
     limited 14-uring-link
     for arguments in '' --check; do
@@ -344,6 +350,7 @@ the name leads to: the new file, 512 KiB'
     rm -r "$here"
 }
 
+# bats test_tags=deep
 @test "enter is made again after EINTR; half a chain is not" {
     need_strace
     run -0 "$BIN/14-uring-link"
@@ -357,6 +364,7 @@ the name leads to: the new file, 512 KiB'
 
 # How many calls wait is up to the kernel: what is complete need not be waited
 # for. So the last call of one run may be another one in the next.
+# bats test_tags=deep
 @test "of a chain that was taken in part, the rest is not submitted" {
     need_strace
     for _ in {1..20}; do
@@ -377,6 +385,7 @@ the name leads to: the new file, 512 KiB'
     fail "$output$stderr"
 }
 
+# bats test_tags=deep
 @test "nothing is left: done, failed, interrupted" {
     need_strace
     # Its submits are 15, and there may be calls that wait.

@@ -73,6 +73,7 @@ submitted() {
     done
 }
 
+# bats test_tags=deep
 @test "no ring: it says why, and shows nothing" {
     need_strace
     run --separate-stderr strace -o /dev/null -e signal=none \
@@ -88,6 +89,7 @@ submitted() {
     assert_equal "$status" 1
 }
 
+# bats test_tags=deep
 @test "what is in the cache comes in submit, and before the rest: no order is kept" {
     need_cold
     takes_nowait "$FILE" || skip 'on this file system threads of the kernel do all reads'
@@ -98,6 +100,7 @@ submitted() {
     done
 }
 
+# bats test_tags=deep
 @test "cold, twice the slots are in flight: as many as the CQ can hold" {
     need_cold
     big=$(make_file $((16 << 20)) big)
@@ -129,12 +132,13 @@ the submit is refused       nothing              0 of 4  still waits after 0.5 s
     done
 }
 
-# bats test_tags=deeper
+# bats test_tags=deep
 @test "it never waits while it can hand over more" {
     need_cold
     hands_over_first 15-liburing-read
 }
 
+# bats test_tags=deep
 @test "short reads are finished, with slots to spare and without" {
     need_strace
     for entries in 1 2 8 16; do
@@ -148,6 +152,7 @@ the submit is refused       nothing              0 of 4  still waits after 0.5 s
 }
 
 # The stand-in overwrites each slot as soon as it is given back, as the kernel may.
+# bats test_tags=deep
 @test "a CQE is read before its slot is given back" {
     cc -include "$ROOT/common/test/spoil.h" -D_FILE_OFFSET_BITS=64 -I"$ROOT/common" \
         "$ROOT/chapters/15-liburing-read/liburing-read.c" "$ROOT"/common/*.c \
@@ -156,6 +161,7 @@ the submit is refused       nothing              0 of 4  still waits after 0.5 s
     assert_equal "$(fact checksum)" "$(checksum_of_01 -n 20)"
 }
 
+# bats test_tags=deep
 @test "a read that fails, or finds the end of the file: where, and why" {
     takes_nowait "$FILE" || skip 'on this file system threads of the kernel do all reads'
     with_rings RINGS_BREAK=22 "$BIN/15-liburing-read" "$FILE"
@@ -170,6 +176,7 @@ the submit is refused       nothing              0 of 4  still waits after 0.5 s
 }
 
 # Which call is the first that waits depends on the disk.
+# bats test_tags=deep
 @test "EINTR, EAGAIN and EBUSY, in a submit and in a wait: it goes on, or says why not" {
     need_strace
     big_blocks
@@ -201,6 +208,7 @@ the submit is refused       nothing              0 of 4  still waits after 0.5 s
     done
 }
 
+# bats test_tags=deep
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
     need_strace
     run --separate-stderr in_time strace -o /dev/null -e signal=none \

@@ -151,6 +151,7 @@ END_OF_C
         $((2 * ((bytes + 131071) / 131072 + 1)))
 }
 
+# bats test_tags=deep
 @test "without a thread for the writes: 77 and the way out; a copy fails" {
     limited 16-liburing-copy
     for arguments in '' --check; do
@@ -180,6 +181,7 @@ END_OF_C
 
 # --- The same bytes -------------------------------------------------------------
 
+# bats test_tags=deep
 @test "files of all sizes, with buffers of all numbers and sizes" {
     for bytes in 0 1 4095 4096 4097 65536 524289 1048576; do
         head -c $bytes "$SRC" >"$OUT/src"
@@ -192,12 +194,14 @@ END_OF_C
     no_problems
 }
 
+# bats test_tags=deep
 @test "it says nothing when all is well" {
     run -0 copy "$SRC" "$DST"
     assert_output ''
     alone
 }
 
+# bats test_tags=deep
 @test "short transfers are finished; -EINTR and -EAGAIN are made again" {
     stand_in
     short='LD_PRELOAD=libshort.so:libstandin.so'
@@ -214,6 +218,7 @@ END_OF_C
     no_problems
 }
 
+# bats test_tags=deep
 @test "io_uring_enter is made again after EINTR" {
     need_strace
     for when in 1 2 3+2; do
@@ -224,6 +229,7 @@ END_OF_C
     done
 }
 
+# bats test_tags=deep
 @test "after EAGAIN it waits for what is in flight, before it asks again" {
     # Where writes are done in submit, only reads of a cold file are in flight.
     need_cold
@@ -238,6 +244,7 @@ END_OF_C
     fail 'nothing was ever in flight'
 }
 
+# bats test_tags=deep
 @test "EAGAIN with nothing in flight is an error, not a wait for ever" {
     need_strace
     run -1 --separate-stderr timeout 60 strace -o /dev/null -e signal=none \
@@ -275,6 +282,7 @@ END_OF_C
     refute grep preadv2 "$log"
 }
 
+# bats test_tags=deep
 @test "data at the end of the largest file there can be" {
     # ext4 has none of that size, but a file system in memory.
     folder=$(mktemp -d /dev/shm/16.XXXXXX) || skip 'no /dev/shm'
@@ -296,6 +304,7 @@ END_OF_C
 }
 
 # Never more than depth buffers: nothing that grows with the file is allocated.
+# bats test_tags=deep
 @test "memory: as much for a large file as for a small one" {
     need_strace
     ! built_with address || skip 'the sanitizer has an allocator of its own'
@@ -356,6 +365,7 @@ data_in() {
 
 # --- Sizes that nobody knows beforehand ---------------------------------------------
 
+# bats test_tags=deep
 @test "a FIFO is copied to its end, in order" {
     mkfifo "$OUT/fifo"
     (umask 027 && exec "$BIN/16-liburing-copy" --depth 8 --block 4 \
@@ -367,6 +377,7 @@ data_in() {
     assert_equal "$(stat -c %a "$DST")" 640
 }
 
+# bats test_tags=deep
 @test "files that say they are empty, or larger than they are, are read" {
     for file in /proc/version /proc/filesystems /proc/self/cmdline \
         /sys/kernel/fscaps /sys/kernel/profiling; do
@@ -383,6 +394,7 @@ data_in() {
     no_problems
 }
 
+# bats test_tags=deep
 @test "a source that is changed meanwhile: told, and the old file stays" {
     stand_in
     echo precious >"$DST"
@@ -421,6 +433,7 @@ refuses() {
     assert_output ''
 }
 
+# bats test_tags=deep
 @test "the same file under whichever name is refused, and stays as it is" {
     cp "$SRC" "$DST"
     ln "$DST" "$OUT/hard"
@@ -434,6 +447,7 @@ refuses() {
     alone $'dst\nhard\nsoft'
 }
 
+# bats test_tags=deep
 @test "directories are refused, and what can't be opened or named" {
     refuses "copying $OUT: it is a directory" "$OUT" "$OUT/new"
     refuses "replacing $OUT: it is a directory" "$SRC" "$OUT"
@@ -445,6 +459,7 @@ refuses() {
     alone ''
 }
 
+# bats test_tags=deep
 @test "a link that leads to nothing, or in a circle, is refused, and stays" {
     cd "$OUT"
     ln -s none dangling
@@ -458,6 +473,7 @@ refuses() {
 
 # --- Other destinations ----------------------------------------------------------------------
 
+# bats test_tags=deep
 @test "a FIFO or a device is written to directly, in order" {
     mkfifo "$OUT/fifo"
     refuses "opening $OUT/fifo: No such device or address" "$SRC" "$OUT/fifo"
@@ -487,6 +503,7 @@ whole() {
     [[ $(ls -A "$OUT") == dst ]] || problem "$1: leaves $(ls -A "$OUT")"
 }
 
+# bats test_tags=deep
 @test "a block device is copied, but never written to" {
     # No whole number of blocks, and less than the sample: that has room.
     image=$(make_file 300032 image)
@@ -537,6 +554,7 @@ device, and would be overwritten"
     no_problems
 }
 
+# bats test_tags=deep
 @test "a disk that fails or is full: told, with the place; the old file stays" {
     stand_in
     echo precious >"$DST"
@@ -554,6 +572,7 @@ device, and would be overwritten"
     no_problems
 }
 
+# bats test_tags=deep
 @test "a full disk, for real" {
     export SRC OUT BIN
     unshare -m true || skip 'this user may not mount, or not here'
@@ -584,6 +603,7 @@ device, and would be overwritten"
     no_problems
 }
 
+# bats test_tags=deep
 @test "kill -9 leaves the old destination, and one temporary file beside it" {
     need_strace
     echo precious >"$DST"
@@ -624,6 +644,7 @@ on_terminal() {
     mapfile -t lines <<<"$output"
 }
 
+# bats test_tags=deep
 @test "a bar with rate and time left, if stderr is a terminal" {
     stand_in
     on_terminal "${with[*]@Q} LEAP=1 ${BIN@Q}/16-liburing-copy --depth 1 --block 64 ${SRC@Q} ${DST@Q}"
@@ -633,6 +654,7 @@ on_terminal() {
     cmp "$SRC" "$DST"
 }
 
+# bats test_tags=deep
 @test "of unknown size there is no bar and no time left, but the rate" {
     stand_in
     mkfifo "$OUT/fifo"
@@ -645,6 +667,7 @@ on_terminal() {
     cmp "$SRC" "$DST"
 }
 
+# bats test_tags=deep
 @test "a copy that took no time to speak of has no bar, and no last line" {
     for _ in {1..20}; do
         on_terminal "${BIN@Q}/16-liburing-copy /proc/version ${DST@Q}"
@@ -653,6 +676,7 @@ on_terminal() {
     fail "$output"
 }
 
+# bats test_tags=deep
 @test "an error comes on a line of its own, below the bar" {
     stand_in
     run script -qec "${with[*]@Q} LEAP=1 WRONG=5 ${BIN@Q}/16-liburing-copy --depth 1 ${SRC@Q} ${DST@Q}" /dev/null

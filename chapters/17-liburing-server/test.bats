@@ -36,7 +36,7 @@ teardown() { server_kill; }
     assert_equal "$(calls_for aio)/$(calls_for epoll)/$(calls_for poll)" "$there"
 }
 
-# bats test_tags=source
+# bats test_tags=source,deep
 @test "the lines of code are those of the sources" {
     run -0 "$BIN/17-liburing-server"
     for file in chapters/17-liburing-server/echo common/server/server \
@@ -50,22 +50,27 @@ teardown() { server_kill; }
 
 @test "200 connections at once" { echoes_at_once 200 "${SERVE[@]}"; }
 
+# bats test_tags=deep
 @test "1 MiB through each of 20 connections at once, byte for byte" {
     echoes_bytes 20 $((1 << 20)) "${SERVE[@]}"
 }
 
+# bats test_tags=deep
 @test "a client that never reads stops being read from" {
     survives_who_never_reads "${SERVE[@]}"
 }
 
+# bats test_tags=deep
 @test "a client that reads late gets it all" {
     echoes_to_who_reads_late "${SERVE[@]}"
 }
 
+# bats test_tags=deep
 @test "a client that resets is lost, and nobody else" {
     survives_a_reset "${SERVE[@]}"
 }
 
+# bats test_tags=deep
 @test "without a descriptor for the next client it goes on with the others" {
     began=$(now)
     survives_few_descriptors "${SERVE[@]}"
@@ -117,6 +122,7 @@ start_with_room() {
         "${SERVE[@]}"
 }
 
+# bats test_tags=deep
 @test "without a descriptor it tries again, with others connected or without" {
     CLIENT_FUNCTIONS+=(wakes)
     for others in 0 1; do
@@ -131,6 +137,7 @@ start_with_room() {
     done
 }
 
+# bats test_tags=deep
 @test "without a descriptor and without a client it waits, and can be stopped" {
     start_with_room 0
     client wakes "$SERVER"
@@ -139,6 +146,7 @@ start_with_room() {
     assert [ "$(fact pauses)" -gt 1 ]
 }
 
+# bats test_tags=deep
 @test "1,100 connections at once, of which 1,024 have room" {
     ulimit -Sn 4096 2>/dev/null || skip "no more than $(ulimit -Hn) descriptors"
     survives_a_crowd "${SERVE[@]}"
@@ -149,6 +157,7 @@ start_with_room() {
     stops_cleanly "${SERVE[@]}"
 }
 
+# bats test_tags=deep
 @test "a port that is taken is an error" {
     refuses_a_port_that_is_taken "${SERVE[@]}"
 }
@@ -237,6 +246,7 @@ trickle_until_stuck() {
     kill $!
 }
 
+# bats test_tags=deep
 @test "who sends little at a time and never reads is not read from either" {
     server_start "${SERVE[@]}"
     client trickle_until_stuck
@@ -245,6 +255,7 @@ trickle_until_stuck() {
     assert [ "$(fact 'most buffers held')" -le $((7 + 2 * 64 + 1)) ]
 }
 
+# bats test_tags=deep
 @test "it stops with slow readers there, and none is awaited" {
     server_start "${SERVE[@]}"
     for i in 1 2 3; do
@@ -286,6 +297,7 @@ trickle_until_stuck() {
     fail "$output"
 }
 
+# bats test_tags=deep
 @test "nobody is closed for silence without --idle" {
     server_start "${SERVE[@]}"
     client at_once 20
@@ -312,6 +324,7 @@ burst() {
     done
 }
 
+# bats test_tags=deep
 @test "with one buffer for a hundred the recvs end, and are armed again" {
     server_start "${SERVE[@]}" --buffers 1
     client burst 100 "$SERVER"
@@ -321,6 +334,7 @@ burst() {
     assert [ "$(fact 'out of buffers')" -gt 0 ]
 }
 
+# bats test_tags=deep
 @test "with sixteen places for a hundred completions none is lost" {
     server_start "${SERVE[@]}" --entries 8
     client burst 100 "$SERVER"
@@ -366,6 +380,7 @@ without_memory() {
     done
 }
 
+# bats test_tags=deep
 @test "without memory for a single buffer it waits until there is some" {
     cc -shared -fPIC -o "$BATS_TEST_TMPDIR/libshort-of.so" -x c - <<'END'
 #define _GNU_SOURCE
@@ -405,6 +420,7 @@ END
 # No memory in the kernel for another request, for fifty turns. Nothing that is in
 # flight need complete meanwhile: a client's message must not have to wait for
 # another client.
+# bats test_tags=deep
 @test "while the kernel takes no request it sleeps, and then serves again" {
     for error in 11 16; do
         with_rings "$BIN/17-liburing-server" --check
@@ -457,6 +473,7 @@ END
 
 # --- What is too old ----------------------------------------------------------
 
+# bats test_tags=deep
 @test "a kernel before 5.19, or without rings, is told, with status 77" {
     need_strace
     for option in --check '--serve 0' ''; do
@@ -476,6 +493,7 @@ END
 }
 
 # To a kernel that does not know the flag it is like this one, which none knows.
+# bats test_tags=deep
 @test "a kernel before 6.0 is told, with status 77" {
     cc -shared -fPIC -o "$BATS_TEST_TMPDIR/libold.so" -x c - <<'END'
 #define _GNU_SOURCE

@@ -47,6 +47,7 @@ need_all() {
     done
 }
 
+# bats test_tags=deep
 @test "the same bytes as 01, all eight in flight at once, one thread where that can be" {
     fast
     assert_equal "$(fact checksum)" "$(checksum_of_01)"
@@ -109,6 +110,7 @@ need_all() {
 
 # The heart of the chapter: exactly 1, 1/8 and 1/32 calls a read; and with a
 # poller none but one that wakes it, however many the reads.
+# bats test_tags=deep
 @test "strace: the calls are those that the batch makes, and that are printed" {
     need_strace
     for operations in 320 3200; do
@@ -137,6 +139,7 @@ need_all() {
     done
 }
 
+# bats test_tags=deep
 @test "strace: a wait for the poller is counted too" {
     need_strace
     strace_calls io_uring_setup,io_uring_enter "$BIN/18-liburing-fast" \
@@ -151,6 +154,7 @@ need_all() {
 
 # More time to fall asleep than the poller needs: then it must be woken, or
 # the program would wait for ever.
+# bats test_tags=deep
 @test "strace: a poller that sleeps is woken" {
     need_strace
     for _ in {1..20}; do
@@ -183,6 +187,7 @@ need_all() {
 }
 
 # One thread can't have more than a second of processor in a second.
+# bats test_tags=deep
 @test "the processor time is that of the poller too" {
     (($(nproc) > 1)) || skip 'it takes two processors'
     for _ in {1..20}; do
@@ -231,6 +236,7 @@ need_all() {
 
 # A limit of nothing at all, for who may not exceed it. Rings count as well on
 # some kernels, so there may be none.
+# bats test_tags=deep
 @test "buffers beyond the memlock limit are refused, and say what to do" {
     without=(setpriv --bounding-set -ipc_lock --inh-caps -ipc_lock)
     (($(id -u) == 0)) || without=()
@@ -245,6 +251,7 @@ need_all() {
     skip 'the limit does not hold here, or rings need all of it'
 }
 
+# bats test_tags=deep
 @test "short reads are finished" {
     need_strace
     strace_short io_uring_setup,io_uring_enter "$BIN/18-liburing-fast" \
@@ -259,6 +266,7 @@ need_all() {
     assert_output 16
 }
 
+# bats test_tags=deep
 @test "enter is made again after EINTR, in whatever row" {
     need_strace
     fast --operations 64 --rounds 1

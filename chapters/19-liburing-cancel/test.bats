@@ -87,6 +87,7 @@ by_descriptor() {
     done
 }
 
+# bats test_tags=deep
 @test "a read in flight keeps its pipe open, and the closed ring lets go of it" {
     shows 'Closing a ring' \
         'read end closed, its read in flight: readers: one' \
@@ -95,6 +96,7 @@ by_descriptor() {
         'readers: none'
 }
 
+# bats test_tags=deep
 @test "strace: every ring, pipe and socket is closed, and each only once" {
     need_strace
     strace_calls io_uring_setup,pipe2,socketpair,close "$BIN/19-liburing-cancel"
@@ -107,6 +109,7 @@ by_descriptor() {
     assert_equal "$closed" "$made"
 }
 
+# bats test_tags=deep
 @test "overflow: seen by the flag, nothing lost, all in their order" {
     shows 'More completions' \
         'in the CQ: 2, IORING_SQ_CQ_OVERFLOW: set, lost: 0' \
@@ -117,6 +120,7 @@ by_descriptor() {
 }
 
 # The ring made last has 5 submits. Only then does the flush enter the kernel.
+# bats test_tags=deep
 @test "strace: the flush is a call that waits for one completion, twice" {
     need_strace
     strace_calls io_uring_enter,io_uring_setup "$BIN/19-liburing-cancel"
@@ -127,6 +131,7 @@ by_descriptor() {
     assert_equal "$(grep -cE '\]>, 0, 1, IORING_ENTER_GETEVENTS' <<<"$output")" 2
 }
 
+# bats test_tags=deep
 @test "a submit that is refused with EBUSY is made again after reaping" {
     need_strace
     # Which number has it? The fourth submit of the last ring. How often the
@@ -162,6 +167,7 @@ by_descriptor() {
 }
 
 # Nothing arrives at the far end then, and who only waits for that waits for ever.
+# bats test_tags=deep
 @test "without a thread for the splice it says so, and shows the rest" {
     limited 19-liburing-cancel
     run -0 --separate-stderr "${limited[@]}" "$here/19-liburing-cancel"
@@ -173,6 +179,7 @@ by_descriptor() {
     assert_line --partial 'reaped: NOP 5'
 }
 
+# bats test_tags=deep
 @test "a splice that fails for another reason is an error, and no wait for ever" {
     with_rings RINGS_BREAK=30 "$BIN/19-liburing-cancel" # IORING_OP_SPLICE
     assert_equal "$status" 1
@@ -211,6 +218,7 @@ END
         LD_LIBRARY_PATH="$BATS_TEST_TMPDIR" LD_PRELOAD=older.so "$BIN/19-liburing-cancel" "${@:2}"
 }
 
+# bats test_tags=deep
 @test "5.18: refused by descriptor, both reads are called off by their names" {
     older_kernel 0xffffffff
     assert_success
@@ -225,6 +233,7 @@ END
 }
 
 # IORING_FEAT_: SINGLE_MMAP 1, NODROP 2, RW_CUR_POS 8, FAST_POLL 32.
+# bats test_tags=deep
 @test "on less it names what is missing, and shows the rest" {
     older_kernel $((1 + 2 + 8)) # 5.6
     assert_success
@@ -285,6 +294,7 @@ beyond() {
     run -0 timeout 60 "$BATS_TEST_TMPDIR/beyond"
 }
 
+# bats test_tags=deep
 @test "a linked limit does not end a splice; a timeout and a cancel do" {
     beyond 'int main(void)
     {
@@ -308,6 +318,7 @@ beyond() {
 canceled: some moved'
 }
 
+# bats test_tags=deep
 @test "a cancel with ALL stops what runs, and counts only what waits" {
     beyond 'int main(void)
     {
@@ -354,6 +365,7 @@ found 1, canceled 1, moved 1
 found 2, canceled 2, moved 1'
 }
 
+# bats test_tags=deep
 @test "a linked limit ends another request of the same name" {
     beyond 'int main(void)
     {

@@ -229,6 +229,7 @@ wait_for_line() {
     done
 }
 
+# bats test_tags=deep
 @test "when all threads fail at once, one says so" {
     cc -D_FILE_OFFSET_BITS=64 -shared -fPIC -x c \
         -o "$BATS_TEST_TMPDIR/libfails.so" - -ldl <<'END_OF_C'
@@ -300,6 +301,7 @@ END_OF_C
     done
 }
 
+# bats test_tags=deep
 @test "an engine that can't run says why; the others do" {
     need_strace
     run -0 --separate-stderr strace -f -o /dev/null \
@@ -327,6 +329,7 @@ END_OF_C
     assert_line --regexp '^threads +did not run: starting a thread: Resource temporarily unavailable; '
 }
 
+# bats test_tags=deep
 @test "--direct: the disk's own, and no advice" {
     run --separate-stderr "$BIN/20-race" --direct --rounds 1 --seconds 0.05 "$FILE"
     [[ $status != 77 ]] || skip "$(one_line "$stderr")"
@@ -344,6 +347,7 @@ END_OF_C
     assert_regex "$stderr" 'O_DIRECT wants a --size that is a multiple'
 }
 
+# bats test_tags=deep
 @test "a file system without O_DIRECT: skipped, and says so" {
     [[ -r /sys/kernel/btf/vmlinux ]] || skip 'no file here that refuses O_DIRECT'
     run --separate-stderr "$BIN/20-race" --direct /sys/kernel/btf/vmlinux
@@ -351,6 +355,7 @@ END_OF_C
     assert_regex "$stderr" '^20-race: O_DIRECT: the file system of .* has none\.'
 }
 
+# bats test_tags=deep
 @test "nothing that runs: skipped, with the reason, and no picture" {
     run -77 --separate-stderr "$BIN/20-race" --direct --engines advise \
         --plot "$BATS_TEST_TMPDIR/plot.svg" "$FILE"
@@ -358,6 +363,7 @@ END_OF_C
     assert [ ! -e "$BATS_TEST_TMPDIR/plot.svg" ]
 }
 
+# bats test_tags=deep
 @test "pages that can't be dropped: it says so, and what to do" {
     dirty=$(mktemp /dev/shm/20-race.XXXXXX) || skip 'no tmpfs in /dev/shm'
     head -c 1M "$FILE" >"$dirty"
@@ -370,6 +376,7 @@ END_OF_C
 
 # The seconds of all threads are on time(1)'s bill, those included that glibc
 # has ended meanwhile.
+# bats test_tags=deep
 @test "the processor time of threads that have ended is counted" {
     need_engine posix-aio
     TIMEFORMAT='%U %S'
@@ -382,6 +389,7 @@ END_OF_C
             split(spent, s); print (reads * us / 1e6 > 0.5 * (s[1] + s[2])) }')" = 1 ]
 }
 
+# bats test_tags=deep
 @test "wrong files and options: a message each" {
     head -c 100000 "$FILE" >"$BATS_TEST_TMPDIR/small"
     run -1 --separate-stderr "$BIN/20-race" "$BATS_TEST_TMPDIR/small"
@@ -412,6 +420,7 @@ END_OF_C
     assert_regex "$stderr" '^20-race: --direct: not with --buffered'
 }
 
+# bats test_tags=deep
 @test "the processor time is that of the poller too" {
     need_engine liburing-sqpoll
     (($(nproc) > 1)) || skip 'it takes two processors'
@@ -444,6 +453,7 @@ END_OF_C
     run -0 diff "$BATS_TEST_TMPDIR/4.log" "$BATS_TEST_TMPDIR/400.log"
 }
 
+# bats test_tags=deep
 @test "latencies: off by less than one percent, however large" {
     cc -I"$ROOT/chapters/20-race" -x c -o "$BATS_TEST_TMPDIR/check" - \
         "$ROOT/chapters/20-race/histogram.c" <<'END'
@@ -479,6 +489,7 @@ END
     assert_output '50 99 1 100 100'
 }
 
+# bats test_tags=deep
 @test "--sweep depth: a column for each depth" {
     race --sweep depth --seconds 0.02 --rounds 1 --engines read,uring
     assert_line --regexp '^reads/s, depth +1 +2 +4 +8 +16 +32 +64 +128$'
@@ -512,6 +523,7 @@ liburing-sqpoll sqthread_poll'
     assert [ "${ours%.*}" -gt 0 ]
 }
 
+# bats test_tags=deep
 @test "fio reads the same file, whatever its name" {
     command -v fio >/dev/null || skip 'fio is not installed'
     odd=$BATS_TEST_TMPDIR/'a:b;c#d\e '
@@ -522,6 +534,7 @@ liburing-sqpoll sqthread_poll'
 }
 
 # What fio is asked for is what the heat is: file, size, depth, mode.
+# bats test_tags=deep
 @test "fio is asked for the same heat" {
     mkdir "$BATS_TEST_TMPDIR/bin"
     cat >"$BATS_TEST_TMPDIR/bin/fio" <<'END'
@@ -552,6 +565,7 @@ END
     done
 }
 
+# bats test_tags=deep
 @test "a fio or gnuplot that is not there, or fails: told, nothing is replaced" {
     mkdir "$BATS_TEST_TMPDIR/bin"
     for option in --against-fio --plot; do
@@ -595,6 +609,7 @@ END
     assert_equal "$(head -c 8 "$FILE")" 10000000
 }
 
+# bats test_tags=deep
 @test "on a terminal it says how far it is; else it does not" {
     run -0 script -qec "${BIN@Q}/20-race --rounds 1 --engines read,uring --csv ${FILE@Q}" \
         /dev/null </dev/null

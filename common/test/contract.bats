@@ -105,12 +105,20 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
     no_problems
 }
 
+# In this one and the next two the quick run tries less: the same functions of args.h
+# look at the words of all programs.
+# bats test_tags=deeper
 @test "wrong usage is told, with the usage line on stderr, and exits 2" {
     file=$(make_file 65536)
+    numbers=(0 257) sizes=(1000 17M) others=(--no-such-option)
+    if [[ ${DEEP-} ]]; then
+        numbers+=(-1 +1 ' 1' '' x 1x 1.5 0x10 1K 4294967297 99999999999999999999)
+        sizes+=(0 -4096 '' x K 64k 64KB $((PAGE + 1)) 18014398509481984K
+            17592186044416M 99999999999999999999 99999999999999999999M)
+        others+=(-Z --help=now)
+    fi
     for program in $(programs); do
-        refuses "$program" --no-such-option
-        refuses "$program" -Z
-        refuses "$program" --help=now
+        for bad in "${others[@]}"; do refuses "$program" "$bad"; done
         if takes "$program" '[SRC DST]'; then
             refuses "$program" "$file"
             refuses "$program" "$file" "$file-1" "$file-2"
@@ -122,15 +130,8 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
 
         # An option that is there, but not as it should be.
         takes "$program" '[-n N]' || continue
-        for bad in 0 -1 +1 ' 1' '' x 1x 1.5 0x10 1K 257 4294967297 \
-            99999999999999999999; do
-            refuses "$program" -n "$bad" "$file"
-        done
-        for bad in 0 -4096 '' x K 64k 64KB 1000 $((PAGE + 1)) 17M \
-            18014398509481984K 17592186044416M 99999999999999999999 \
-            99999999999999999999M; do
-            refuses "$program" -s "$bad" "$file"
-        done
+        for bad in "${numbers[@]}"; do refuses "$program" -n "$bad" "$file"; done
+        for bad in "${sizes[@]}"; do refuses "$program" -s "$bad" "$file"; done
         refuses "$program" -n 256 -s 16M "$file"
         refuses "$program" -n
         refuses "$program" -s
@@ -141,14 +142,16 @@ $(diff <(echo "$shape") <(shape "$OUT"))"
 
 # A chapter's own numeric option stands in the help as
 #     --entries N    how many, 1 to 256 (2)
+# bats test_tags=deeper
 @test "a number of the chapter's own is held to the range that --help tells" {
     file=$(make_file 65536)
     for program in $(programs); do
         while read -r option least most; do
             takes "$program" "[$option N]" ||
                 problem "$program: $option is not in the usage line"
-            for bad in $((least - 1)) $((most + 1)) -1 '' x "${least}x" \
-                99999999999999999999; do
+            others=()
+            [[ ! ${DEEP-} ]] || others=(-1 '' x "${least}x" 99999999999999999999)
+            for bad in $((least - 1)) $((most + 1)) "${others[@]}"; do
                 refuses "$program" "$option" "$bad"
             done
             refuses "$program" "$option"
@@ -352,16 +355,19 @@ fails_onto() {
     complains "$program" || problem "$CALLED: no message"
 }
 
+# bats test_tags=deeper
 @test "a stdout that is full or closed is an error" {
     file=$(make_file 65536)
+    kinds=(full)
+    [[ ! ${DEEP-} ]] || kinds+=(closed)
     for program in $(programs); do
         arguments=()
         takes "$program" '[FILE]' && arguments=("$file")
-        for to in full closed; do
+        for to in "${kinds[@]}"; do
             fails_onto "$to" "$program" --help
         done
         shown_here "$program" || continue
-        for to in full closed; do
+        for to in "${kinds[@]}"; do
             fails_onto "$to" "$program" "${arguments[@]}"
         done
     done
@@ -406,6 +412,7 @@ tells_of_limit() {
 # --- What a machine may refuse ------------------------------------------------------
 
 # What the text of the table owes: a cause, and on the next line what to do.
+# bats test_tags=deep
 @test "each refusal has a cause and a remedy, and too many open files is none" {
     cc -D_FILE_OFFSET_BITS=64 -I"$ROOT/common" \
         -o "$BATS_TEST_TMPDIR/why" -x c - "$ROOT"/common/*.c -lz <<'END'
@@ -612,6 +619,7 @@ run_of() {
 
 # A program that breaks the contract wherever it can, and yet says it all with
 # exit status 0.
+# bats test_tags=deep
 @test "a program that breaks the contract is found out" {
     BIN=$BATS_TEST_TMPDIR/bin
     mkdir "$BIN"
@@ -663,6 +671,7 @@ END
     done
 }
 
+# bats test_tags=deep
 @test "the checksum is told from another one" {
     printf 123456789 >"$BATS_TEST_TMPDIR/check"
     # The check value of this CRC in every catalog of them.

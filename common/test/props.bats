@@ -92,6 +92,7 @@ on_terminal() {
     assert [ "$early" -gt 1 ]
 }
 
+# bats test_tags=deep
 @test "a trace through a link replaces the file and not the link; its mode stays" {
     echo old >"$BATS_TEST_TMPDIR/real"
     chmod 600 "$BATS_TEST_TMPDIR/real"
@@ -102,6 +103,7 @@ on_terminal() {
     assert_equal "$(stat -c %a "$BATS_TEST_TMPDIR/real")" 600
 }
 
+# bats test_tags=deep
 @test "a trace into the file that takes the output is refused" {
     for name in /dev/stdout /dev/fd/1 "$BATS_TEST_TMPDIR/out"; do
         run -1 --separate-stderr bash -c \
@@ -113,6 +115,7 @@ on_terminal() {
     done
 }
 
+# bats test_tags=deep
 @test "a trace into a FIFO that nobody reads is an error, not a wait for ever" {
     mkfifo "$BATS_TEST_TMPDIR/fifo"
     run -1 --separate-stderr timeout 60 \
@@ -180,6 +183,7 @@ on_terminal() {
     assert_equal "$(fact checksum)" "$expected"
 }
 
+# bats test_tags=deep
 @test "the sample file is the same on every machine, and not compressible" {
     again=$BATS_TEST_TMPDIR/again
     run -0 "$BUILD/make-sample" "$again"
@@ -191,6 +195,7 @@ on_terminal() {
     assert [ "$(head -c 1M "$again" | gzip -c | wc -c)" -gt 1000000 ]
 }
 
+# bats test_tags=deep
 @test "a sample file that can't be written whole is not written at all" {
     need_strace
     target=$BATS_TEST_TMPDIR/folder/sample
@@ -207,6 +212,7 @@ on_terminal() {
 
 # One thread works until it has had 5 ms of a processor by its own clock, then
 # waits, so that it is still there to be asked. Then it ends, and still counts.
+# bats test_tags=deep
 @test "the processor time of the process has that of every thread in it" {
     cc -I"$ROOT/common" -x c -o "$BATS_TEST_TMPDIR/cost" - \
         "$ROOT"/common/*.c -pthread -lz <<'END'

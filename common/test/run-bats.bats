@@ -40,12 +40,14 @@ ends_as() {
     assert_line 'skipped: two: nor such'
 }
 
+# bats test_tags=deep
 @test "where some are skipped the others count, and the reasons are told" {
     ends_as 0 'one:skip "no such thing"' 'two:echo "# skipped: part of it" >&3'
     assert_line 'skipped: one: no such thing'
     assert_line 'skipped: part of it'
 }
 
+# bats test_tags=deep
 @test "DEEP decides which tests run: the quick ones, all, or only the deep ones" {
     tests=('# bats test_tags=deep' long:true
         '# bats test_tags=other, deeper' more:true quick:true)
@@ -57,6 +59,7 @@ ends_as() {
     assert_output $'1..2\nok 1 long\nok 2 more'
 }
 
+# bats test_tags=deep
 @test "DEEP=only: a file without a deep test is no failure and no skip" {
     deep=only
     ends_as 0 quick:false
@@ -67,6 +70,7 @@ ends_as() {
     ends_as 77 '# bats file_tags=deep' long:skip
 }
 
+# bats test_tags=deep
 @test "a signal that the caller ignores is not ignored in a test" {
     # shellcheck disable=SC2016 # the shell in the test is to expand it
     test='dies:for s in HUP INT QUIT PIPE TERM; do
@@ -74,6 +78,7 @@ ends_as() {
     (trap '' HUP INT QUIT PIPE TERM && ends_as 0 "$test")
 }
 
+# bats test_tags=deep
 @test "a file without a test, or with an error in it, is a failure" {
     ends_as 1
     assert_output --partial 'there is no test in'
@@ -81,6 +86,7 @@ ends_as() {
     first=no-such-command ends_as 1 fine:true
 }
 
+# bats test_tags=deep
 @test "without bats the tests are skipped" {
     where=$BATS_TEST_TMPDIR/bin
     mkdir "$where"
@@ -108,6 +114,7 @@ ends_as() {
     done
 }
 
+# bats test_tags=deep
 @test "wrong usage exits 2" {
     run -2 "$ROOT/common/test/run-bats"
 }

@@ -253,6 +253,7 @@ finds() {
     assert_output --partial "$1"
 }
 
+# bats test_tags=deep
 @test "a good chapter passes" {
     good_chapter
     cd "$BATS_TEST_TMPDIR"
@@ -265,6 +266,7 @@ finds() {
     no_problems
 }
 
+# bats test_tags=deep
 @test "a wrong title, and a part that is missing or misnamed, are found" {
     good_chapter
     parts=(parts "$CHAPTER/README.md" "$CHAPTER/fine.c")
@@ -287,6 +289,7 @@ finds() {
     finds 'has no c block' "${parts[@]}"
 }
 
+# bats test_tags=deep
 @test "a part, an aside, a question or an answer of another form is found" {
     good_chapter
     parts=(parts "$CHAPTER/README.md" "$CHAPTER/fine.c")
@@ -324,6 +327,7 @@ finds() {
     finds 'this answer has no end' "${parts[@]}"
 }
 
+# bats test_tags=deep
 @test "a c block that differs from the source is found" {
     spoil 'return 0' 'return 1'
     finds 'README.md:22: stands in no source of the chapter:     return 1;' \
@@ -336,6 +340,7 @@ finds() {
         code "$CHAPTER/README.md" "$CHAPTER/fine.c"
 }
 
+# bats test_tags=deep
 @test "a console block that the programs contradict is found" {
     spoil '745d3bcd
 ```' '745d3bce
@@ -360,12 +365,14 @@ finds() {
     finds 'completed: all 8 in submit' console "$CHAPTER/README.md"
 }
 
+# bats test_tags=deep
 @test "what this machine can't show is skipped, and says why" {
     spoil "printf '%s\\n'" "echo 'fine: no such thing here'; exit 77;"
     run -0 "$texts" console "$CHAPTER/README.md"
     assert_output --regexp '^skipped: .*README.md:12: fine: no such thing here$'
 }
 
+# bats test_tags=deep
 @test "what 00 prints is compared, unless this machine lacks something" {
     mkdir "$BATS_TEST_TMPDIR/00-report"
     report=$BATS_TEST_TMPDIR/00-report/README.md
@@ -379,6 +386,7 @@ finds() {
     assert_output --partial 'this machine is another one: missing: all of it'
 }
 
+# bats test_tags=deep
 @test "a dead link is found" {
     spoil 'fine.c)' 'find.c)'
     finds "README.md:31: the link to 'find.c' is dead" \
@@ -393,6 +401,7 @@ finds() {
     finds 'is dead' links "$BATS_TEST_TMPDIR" "$CHAPTER/README.md"
 }
 
+# bats test_tags=deep
 @test "a table that differs from the folders is found" {
     cd "$BATS_TEST_TMPDIR"
     spoil 'The fine one |' 'Another one |' README.md
@@ -404,6 +413,7 @@ finds() {
     finds 'README.md:4: there is no chapter 08-gone' table README.md "$CHAPTER"
 }
 
+# bats test_tags=deep
 @test "a cc line that does not build is found" {
     cd "$BATS_TEST_TMPDIR"
     good_chapter
