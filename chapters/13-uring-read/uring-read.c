@@ -57,8 +57,8 @@ struct reader {
     const struct blocks *blocks;
     struct timeline *timeline;
     struct request request[MAX_BLOCKS];
-    unsigned blocks_full; /* The number of blocks that are full. */
     unsigned pieces_left; /* How much of its own work is still to do. */
+    unsigned blocks_full; /* The number of blocks that are full. */
 };
 
 static unsigned fill(struct reader *r);
@@ -81,8 +81,6 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
 
     r->blocks = blocks;
     r->timeline = timeline;
-    r->blocks_full = 0;
-    r->pieces_left = pieces;
     while (r->blocks_full < blocks->count) {
         unsigned moved = fill(r); /* Blocks that want bytes: into the SQ. */
         moved += submit(r);       /* The SQ: to the kernel. */
@@ -112,7 +110,8 @@ static void read_all(const struct blocks *blocks, struct timeline *timeline,
       the load: the CQE, and the bytes of the block.
    2. The SQ's head. The kernel has read the entries below it. So we may write over
       their slots. In this ring the kernel moves the head only inside our own call,
-      and nothing could go wrong. With IORING_SETUP_SQPOLL it moves it at any time. */
+      and nothing could go wrong. In another kind of ring it may move it at any time
+      (chapter 18). */
 
 /* Requests that we have published and the kernel has not taken. */
 static unsigned to_submit(const struct ring *ring)
@@ -333,8 +332,9 @@ int main(int argc, char **argv)
 {
     struct job *job = job_open(argc, argv, &program);
     struct ring *ring = job_ring(job); /* Or exit 77: no io_uring here. */
-    struct reader in_turn = {.ring = ring};
-    struct reader together = {.ring = ring, .together = true};
+    struct reader in_turn = {.ring = ring, .pieces_left = pieces};
+    struct reader together = {
+        .ring = ring, .pieces_left = pieces, .together = true};
 
     job_pass(job, "in turn", read_all, &in_turn);
     job_pass(job, "together", read_all, &together);
