@@ -118,8 +118,10 @@ static void ask_poll(const struct source *source, char *answer)
 
 /* One read. preadv2(2) is pread(2) with two additions. It takes a list of pieces of
    memory, each a struct iovec; ours has one. And it takes flags for this call. It may
-   return fewer bytes than we ask for, and that is a success. */
-static ssize_t read_once(const struct source *source, int flags)
+   return fewer bytes than we ask for, and that is a success.
+
+   Returns what the call has returned. -1 is one of the errors that are answers. */
+static ssize_t ask_read(const struct source *source, int flags, char *answer)
 {
     struct iovec memory = {source->data, source->length};
     ssize_t n;
@@ -127,17 +129,11 @@ static ssize_t read_once(const struct source *source, int flags)
     do
         n = preadv2(source->fd, &memory, 1, source->offset, flags);
     while (n < 0 && errno == EINTR);
-    return n;
-}
-
-static void ask_read(const struct source *source, int flags, char *answer)
-{
-    ssize_t n = read_once(source, flags);
-
     if (n < 0)
         answer_error(answer, "reading", source->name);
     else
         snprintf(answer, ANSWER, "%zd bytes", n);
+    return n;
 }
 
 /* A flag of the open file: no call on this descriptor shall wait. A socket obeys. For a
@@ -238,11 +234,10 @@ static void try_twice(const struct source *file, size_t length)
    Returns how many bytes were there. */
 static size_t read_whole(const struct source *file)
 {
-    ssize_t n = read_once(file, RWF_NOWAIT);
+    char answer[ANSWER];
+    ssize_t n = ask_read(file, RWF_NOWAIT, answer);
     size_t now = n > 0 ? (size_t)n : 0;
 
-    if (n < 0 && errno != EAGAIN && errno != EOPNOTSUPP)
-        err(1, "reading %s", file->name);
     read_waiting(file, now, file->length);
     return now;
 }

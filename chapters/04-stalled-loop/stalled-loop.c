@@ -21,7 +21,6 @@
 #include <err.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
@@ -49,8 +48,8 @@ enum {
     LEAST = 20000000    /* At least so long the loop goes on after the read. */
 };
 
-/* Which ticks? All are BEFORE until on_request() has read the file. The first tick after
-   that is FIRST, and all others are LATER. Only on_tick() goes from one to the next. */
+/* Which tick comes next? It is BEFORE until on_request() has read the file. Then it is
+   FIRST, once, and LATER ever after. */
 enum phase { BEFORE, FIRST, LATER, PHASES };
 
 struct loop {
@@ -60,7 +59,6 @@ struct loop {
     int64_t due;    /* When the oldest tick that was not handled yet is due. */
     int64_t until;  /* When the loop ends. */
     int64_t worked; /* Processor time that the read took. */
-    bool has_read;  /* on_request() has read the file. */
     enum phase phase;
     struct {
         int64_t late;   /* Nanoseconds. */
@@ -148,10 +146,10 @@ static void on_tick(struct loop *loop)
     uint64_t ticks = expirations(loop->tick);
     timeline_return(loop->timeline);
 
-    if (loop->has_read)
-        loop->phase = loop->phase == BEFORE ? FIRST : LATER;
     keep_worst(loop, ticks);
     loop->due += (int64_t)ticks * TICK;
+    if (loop->phase == FIRST)
+        loop->phase = LATER;
 }
 
 /* The mistake looks like any other line. blocks_read() is the loop around pread() of
@@ -200,7 +198,7 @@ static void on_request(struct loop *loop)
     int64_t worked = processor_time();
     read_file(loop);
     loop->worked = processor_time() - worked;
-    loop->has_read = true;
+    loop->phase = FIRST;
 
     int64_t took = read_took(loop);
     loop->until = timeline_now() + (took > LEAST ? took : LEAST);
@@ -250,8 +248,8 @@ static void print_worst(const struct loop *loop)
 }
 
 /* The first copy into fresh memory takes longer than a later one, and would look like a
-   slow disk. So the block is read once before the clock runs, as in chapter 01. Then its pages are dropped. Its memory is
-   zeroed, so that only the second read can fill it. */
+   slow disk. So the block is read once before the clock runs, as in chapter 01. Then its
+   pages are dropped. Its memory is zeroed, so that only the second read can fill it. */
 static void rehearse(const struct blocks *blocks)
 {
     int64_t res = blocks_read(blocks, 0);

@@ -6,9 +6,21 @@
 setup() {
     load ../../common/test/helpers
     MIB=4
-    FILE=$(make_file $((MIB << 20)))
+    of_all sample-$((MIB << 20)) $((MIB << 20))
     pages=$(((MIB << 20) / PAGE))
     ALL=$((65536 / PAGE)) # Pages of the one block that 04-readiness asks for.
+}
+
+# of_all NAME BYTES: a $FILE that all tests here have in common, one after the other.
+of_all() {
+    FILE=$BATS_FILE_TMPDIR/$1
+    [[ -e $FILE ]] || BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR make_file "$2" "$1" >/dev/null
+}
+
+# cold_here: need_cold, asked once for all tests.
+cold_here() {
+    [[ -e $BATS_FILE_TMPDIR/cold ]] || need_cold
+    : >"$BATS_FILE_TMPDIR/cold"
 }
 
 teardown() { rm -f "${IN_MEMORY:-}"; }
@@ -58,11 +70,13 @@ in_memory() {
 # Each millisecond of the read has an expiration in it, and the oldest was due within the
 # first millisecond. This holds on a busy machine, too. A busy one may add to both.
 # (0.01 ms may come from rounding.)
+# bats test_tags=deeper
 @test "the tick after the read is as late as the read was long, and stands for all that were due" {
-    for _ in 1 2; do
+    for _ in 1 ${DEEP:+2}; do
         stalled
         assert holds "$(late 'the first after it') > $(took) - 1.02 &&
             $(at_once 'the first after it') >= int($(took) - 0.01)"
+        assert holds "$(worked) > 0 && $(worked) <= $(took) + 0.01"
         assert_equal "$(fact checksum)" "$(crc32_of "$FILE")"
     done
 }
@@ -86,6 +100,7 @@ in_memory() {
 # before the timer was read. That holds on a busy machine, too. But there the loop may be
 # over before a later tick: in 4 of 40 runs beside six busy programs, in 0 of 40 on a quiet
 # machine.
+# bats test_tags=deep
 @test "in each line of the table, a tick that stands for N is N - 1 ms late or more" {
     need_strace
     for _ in {1..10}; do
@@ -118,6 +133,7 @@ in_memory() {
 
 # While strace holds the thread up, it is on no processor. A read of 1 MiB takes 0.4 to 0.9 ms
 # of one.
+# bats test_tags=deep
 @test "a read that strace delays by 200 ms is that long, is no work, and the loop goes on for as long" {
     need_strace
     delayed pread64 delay_enter=200000 --mib 1
@@ -127,6 +143,7 @@ in_memory() {
 
 # The least holds always. That it is not much more: in 40 of 40 runs, and in 40 of 40 beside
 # six busy programs.
+# bats test_tags=deep
 @test "the request comes after 20 ms, and after a short read the loop goes on for 20 ms" {
     for _ in {1..5}; do
         stalled --mib 1
@@ -218,7 +235,7 @@ timer_reads() {
 # come before the thread asks for them.
 # bats test_tags=deep
 @test "a cold read puts the loop to sleep, and is one block of the file" {
-    need_cold
+    cold_here
     for _ in {1..5}; do
         stalled
         assert_line --index 0 "1 block of $MIB MiB from sample-$((MIB << 20))\
@@ -268,7 +285,7 @@ gap() {
 # that ticks during its read never has the gap.
 @test "the picture: a gap in the dots where the bar is" {
     FILE=$(make_file $((16 << 20)) longer) # Or the bar is too short.
-    for look in 'C.UTF-8 · ━' 'C . ='; do
+    for look in ${DEEP:+'C.UTF-8 · ━'} 'C . ='; do
         read -r locale dot bar <<<"$look"
         for ((tries = 1; ; tries++)); do
             LC_ALL=$locale run -0 "$BIN/04-stalled-loop" "$FILE"
@@ -360,7 +377,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 
 # In 100 of 100 runs, with a load of 10 to 15.
 @test "neither epoll nor poll sleeps, and no page comes" {
-    need_cold
+    cold_here
     for _ in {1..5}; do
         readiness
         [[ "$(question epoll_ctl)|$(question poll)" != \
@@ -370,7 +387,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 }
 
 @test "epoll takes the socket and refuses the file, as the call says" {
-    need_cold
+    cold_here
     need_strace
     strace_calls epoll_ctl "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -386,7 +403,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 
 # bats test_tags=deep
 @test "poll calls the file ready and the empty socket not, as the call says" {
-    need_cold
+    cold_here
     need_strace
     strace_calls '?poll,?ppoll' "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -402,7 +419,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 # That the read slept: in 60 of 60 runs, with a load of 10 to 13.
 # bats test_tags=deep
 @test "with O_NONBLOCK the read of a cold file waits and brings all, and a socket obeys" {
-    need_cold
+    cold_here
     need_strace
     strace_calls fcntl,preadv2 "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -427,7 +444,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 # In 100 of 100 runs, with a load of 10 to 15. The disk could be done before the call
 # looks. A read that waits never says EAGAIN.
 @test "RWF_NOWAIT says EAGAIN and does not sleep, and the pages come all the same" {
-    need_cold
+    cold_here
     for _ in {1..5}; do
         readiness
         line=$(question 'read, RWF_NOWAIT')
@@ -439,7 +456,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 
 # In 36 of 40 runs on a quiet machine, where the disk may be done before the call looks.
 @test "RWF_NOWAIT again: EAGAIN or a short read at first, and all of it later" {
-    need_cold
+    cold_here
     for _ in {1..10}; do
         readiness
         [[ $output != *' EOPNOTSUPP '* ]] || skip 'this file system knows no RWF_NOWAIT'
@@ -452,7 +469,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 # The first four reads are those of the first table. The last one is made for the part.
 # bats test_tags=deep
 @test "strace: what each read said is what is printed" {
-    need_cold
+    cold_here
     need_strace
     strace_calls preadv2,pread64 "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -479,7 +496,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 # Half comes at once in 33 of 40 runs on a quiet machine: the disk may be done with the rest
 # before the call looks. In 40 of 40 beside six busy programs. The bytes are right always.
 @test "half of a block comes at once, then the rest, and all bytes are the file's" {
-    need_cold
+    cold_here
     head -c 65536 "$FILE" >"$BATS_TEST_TMPDIR/first"
     for _ in {1..10}; do
         readiness
@@ -493,7 +510,7 @@ cached() { sed -n "s/^$1 .*/&/p" <<<"${output?}" | tail -n 1 | tr -s ' '; }
 
 # bats test_tags=deep
 @test "--size: a second try finds as many bytes as have come since the first" {
-    need_cold
+    cold_here
     FILE=$(make_file $((32 << 20)))
     for _ in {1..5}; do
         readiness --size 32M
