@@ -69,20 +69,22 @@ static void advise(const struct file *file, int advice)
 
 enum { NONE = -1 }; /* No advice at all. */
 
+enum place { NOWHERE, START, MIDDLE };
+static const char *const place_names[] = {"nowhere", "the start", "the middle"};
+
 /* Advice for the whole file, and then some pages to read, one after the other. */
 static const struct trial {
     const char *name;
     int advice;
-    const char *from; /* Where the first of these pages is. */
-    bool middle;
-    unsigned pages; /* So many to read. */
+    enum place from; /* Where the first of these pages is. */
+    unsigned pages;  /* So many to read. */
 } trials[] = {
-    {"none", NONE, "the middle", true, 1},
-    {"none", NONE, "the start", false, 1},
-    {"none", NONE, "the start", false, 256},
-    {"SEQUENTIAL", POSIX_FADV_SEQUENTIAL, "the start", false, 256},
-    {"RANDOM", POSIX_FADV_RANDOM, "the start", false, 256},
-    {"WILLNEED", POSIX_FADV_WILLNEED, "nowhere", false, 0},
+    {"none", NONE, MIDDLE, 1},
+    {"none", NONE, START, 1},
+    {"none", NONE, START, 256},
+    {"SEQUENTIAL", POSIX_FADV_SEQUENTIAL, START, 256},
+    {"RANDOM", POSIX_FADV_RANDOM, START, 256},
+    {"WILLNEED", POSIX_FADV_WILLNEED, NOWHERE, 0},
 };
 
 /* One byte is enough: it brings in its page. */
@@ -113,7 +115,7 @@ static long pages_that_come(const struct trial *trial, unsigned pages,
                             struct file file)
 {
     off_t page = sysconf(_SC_PAGESIZE);
-    off_t first = trial->middle ? file.pages / 2 : 0;
+    off_t first = trial->from == MIDDLE ? file.pages / 2 : 0;
 
     file.fd = open(file.path, O_RDONLY | O_CLOEXEC);
     if (file.fd < 0)
@@ -138,7 +140,7 @@ static void print_trial(const struct trial *trial, const struct file *file)
     unsigned pages =
         file->pages < (long)trial->pages ? (unsigned)file->pages : trial->pages;
 
-    printf("%-14s%-15s%10u", trial->name, trial->from, pages);
+    printf("%-14s%-15s%10u", trial->name, place_names[trial->from], pages);
     disk_print_pages(18, pages_that_come(trial, pages, *file));
     putchar('\n');
 }

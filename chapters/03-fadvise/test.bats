@@ -4,12 +4,24 @@
 
 setup() {
     load ../../common/test/helpers
-    FILE=$(make_file $((4 << 20)))
+    of_all $((4 << 20)) small
     # The scratch file too goes to the disk of the test's own files.
     export TMPDIR=$BATS_TEST_TMPDIR/scratch
     mkdir "$TMPDIR"
     # So many pages 03-pages reads in order, if the file has them.
     MANY=$(((4 << 20) / PAGE < 256 ? (4 << 20) / PAGE : 256))
+}
+
+# of_all BYTES NAME: a $FILE that all tests here have in common, one after the other.
+of_all() {
+    FILE=$BATS_FILE_TMPDIR/$2
+    [[ -e $FILE ]] || BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR make_file "$1" "$2" >/dev/null
+}
+
+# cold_here: need_cold, asked once for all tests.
+cold_here() {
+    [[ -e $BATS_FILE_TMPDIR/cold ]] || need_cold
+    : >"$BATS_FILE_TMPDIR/cold"
 }
 
 # fadvise [OPTION]...: run the lesson on $FILE. It must succeed, and say nothing on
@@ -73,20 +85,23 @@ inject() {
 
 # --- Three passes -------------------------------------------------------------------
 
+# bats test_tags=deeper
 @test "all three passes read what 01 reads" {
     fadvise
     checksums
+    [[ ${DEEP-} ]] || return 0
     fadvise -n 3 -s 128K --work 7
     checksums -n 3 -s 128K
 }
 
 # Of 230 runs of these two sizes, beside the work of others, 223 had just these numbers.
 # Of 100 runs of a program that gives no advice, or gives it too late, none had.
+# bats test_tags=deeper
 @test "cold: a sleep for each block, at most two after advice, none after work" {
-    need_cold
-    for n in 8 5; do
+    cold_here
+    for n in 8 ${DEEP:+5}; do
         for _ in {1..6}; do
-            fadvise -n $n --work 20000
+            fadvise -n "$n" --work 20000
             assert_line --index 0 --partial ', cold: 0 of '
             plain=$(fact sleeps) in_turn=$(fact sleeps 2) together=$(fact sleeps 3)
             ((plain == n && in_turn <= 2 && together == 0)) || continue
@@ -103,7 +118,7 @@ inject() {
 # Of 90 runs, half of them beside two busy loops, 86 slept in both. Where the advice waits
 # for its pages, none does.
 @test "cold, no work: advice alone does not spare the thread all sleep" {
-    need_cold
+    cold_here
     for _ in {1..10}; do
         fadvise --work 0
         (($(fact sleeps 2) == 0 || $(fact sleeps 3) == 0)) || return 0
@@ -111,10 +126,25 @@ inject() {
     fail "$output"
 }
 
+# bats test_tags=deep
 @test "warm: nobody sleeps, advised or not" {
     fadvise --warm 8
     for pass in 1 2 3; do
         assert_equal "$(fact sleeps $pass)" 0
+    done
+}
+
+# In 10 of 10 runs, with a load of 12. With advice in pieces it slept in none of 10.
+# bats test_tags=deep
+@test "the rest of a block longer than the limit waits for its read: even together sleeps" {
+    cold_here
+    local limit
+    limit=$(read_ahead_kb) || skip 'no limit of readahead is known for this file system'
+    ((limit <= 8192)) || skip "the limit is $limit KiB"
+    of_all $((32 << 20)) huge
+    for _ in {1..3}; do
+        fadvise -n 2 -s 16M --work 100000
+        assert [ "$(fact sleeps 3)" -gt 0 ]
     done
 }
 
@@ -165,6 +195,7 @@ bars() {
     assert_equal "$(bars 1) $(bars 2) $(bars 3)" "o$calls $calls${calls}o ${calls}o$calls"
 }
 
+# bats test_tags=deep
 @test "the work is the same in each pass, and only together it is done in flight" {
     fadvise --work 700
     assert_equal "$(fact work) / $(fact work 2) / $(fact work 3)" "700 pieces, 0 with blocks\
@@ -172,10 +203,11 @@ bars() {
 }
 
 # getrusage() belongs to the timeline.
+# bats test_tags=deeper
 @test "strace: together, the work makes no system call" {
     need_strace
-    for pieces in 0 3000; do
-        strace_calls all "$BIN/03-fadvise" --work $pieces "$FILE"
+    for pieces in ${DEEP:+0} 3000; do
+        strace_calls all "$BIN/03-fadvise" --work "$pieces" "$FILE"
         assert_success
         run -0 perl -ne '$n++ if /WILLNEED/;
             print "$1\n" if $n == 16 && !/WILLNEED/ && /^\d+ +(\w+)\(/;
@@ -186,6 +218,7 @@ bars() {
 
 # --- Short, interrupted, refused ------------------------------------------------------
 
+# bats test_tags=deep
 @test "a short read is finished, and one that a signal interrupts is made again" {
     need_strace
     strace_short pread64 "$BIN/03-fadvise" -s 64K "$FILE"
@@ -203,15 +236,17 @@ bars() {
 
 # The first five calls ask whether there is advice at all, switch readahead off, and drop
 # the pages before each of the first two passes; the fifth is the first WILLNEED.
+# bats test_tags=deeper
 @test "advice that is refused is an error: of which file, where, and why" {
-    for nth in 5 7; do
-        inject fadvise64:error=EINVAL:when=$nth "$BIN/03-fadvise" "$FILE"
+    for nth in 5 ${DEEP:+7}; do
+        inject fadvise64:error=EINVAL:when="$nth" "$BIN/03-fadvise" "$FILE"
         assert_equal "$stderr" "03-fadvise: giving advice on $FILE at byte\
  $(((nth - 5) * 524288)): Invalid argument"
         assert_equal "$status" 1
     done
 }
 
+# bats test_tags=deep
 @test "an error names the file and the place" {
     need_strace
     run --separate-stderr strace -o /dev/null -P "$FILE" -e signal=none \
@@ -238,7 +273,7 @@ bars() {
 # The kernel may take back a page before it is counted: in none of 100 runs here, but
 # where DAMON reclaims memory now and then.
 @test "one page in the middle is one page, and RANDOM brings what is read, no more" {
-    need_cold
+    cold_here
     small_blocks
     for _ in {1..5}; do
         pages
@@ -256,9 +291,9 @@ bars() {
 # have 4 KiB, that makes a difference within these pages. Btrfs reads ahead in another way,
 # and overlayfs gives the advice to the file below.
 @test "from the start the kernel brings in more than is read, with SEQUENTIAL even more" {
-    need_cold
+    cold_here
     need_readahead
-    size_of_file $((16 << 20))
+    of_all $((16 << 20)) big
     for _ in {1..5}; do
         pages
         none=$(came none "the start +$MANY")
@@ -281,7 +316,7 @@ bars() {
 
 # bats test_tags=deep
 @test "a small file: all of it is read, and counted to its last page" {
-    need_cold
+    cold_here
     small_blocks
     size_of_file $((9 * PAGE + 1))
     for _ in {1..5}; do
@@ -296,9 +331,9 @@ bars() {
 # more. A partition has no queue; its disk has. In 120 of 120 runs, half of them beside
 # two busy loops, it was the limit.
 @test "one WILLNEED brings in pages that nobody reads, up to the limit of the device" {
-    need_cold
+    cold_here
     local limit most sys came
-    size_of_file $((16 << 20))
+    of_all $((16 << 20)) big
     limit=$(read_ahead_kb) || skip 'no limit of readahead is known for this file system'
     sys=$(realpath "/sys/dev/block/$(stat -c %Hd:%Ld "$FILE")") || skip 'no block device'
     [[ -e $sys/queue ]] || sys=${sys%/*}
@@ -339,6 +374,7 @@ open DONTNEED WILLNEED, looks again"
 }
 
 # On tmpfs no page comes and none goes, so each count has another value than on a disk.
+# bats test_tags=deep
 @test "on tmpfs nothing comes in, and nothing goes" {
     [[ $(stat -f -c %T /dev/shm) == tmpfs ]] || skip '/dev/shm is no tmpfs'
     copy=$(mktemp /dev/shm/in-circles.XXXXXX)
@@ -371,7 +407,7 @@ open DONTNEED WILLNEED, looks again"
 # That dirty pages stay is for the file system to decide. But where some stay, the fsync
 # after the advice makes none of them go.
 @test "DONTNEED leaves dirty pages, even after an fsync; before it comes an fsync, and all go" {
-    need_cold
+    cold_here
     for _ in {1..5}; do
         pages
         assert_equal "$(stays 'write, fsync, DONTNEED')" 0
@@ -382,6 +418,7 @@ open DONTNEED WILLNEED, looks again"
     fail "$output"
 }
 
+# bats test_tags=deep
 @test "strace: the advice comes before the fsync, then after it, and nothing else is asked" {
     need_strace
     strace_calls pwrite64,fadvise64,sync_file_range,fsync,fdatasync,sync "$BIN/03-pages" "$FILE"
