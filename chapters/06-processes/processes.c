@@ -19,7 +19,6 @@
 #include "job.h"
 #include "ready.h"
 #include "start.h"
-#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -30,7 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,8 +63,8 @@ static const struct program program = {
 /* After a fork() each process has a copy of every variable. What one of them stores,
    the others do not see. This struct and the blocks' data lie in memory that is shared.
 
-   Only `next` is atomic, because several workers change it. What else is in here, one
-   worker writes, and the parent reads it when that worker has ended. */
+   What several workers write is atomic. What else is in here, one worker writes, and the
+   parent reads it when that worker has ended. */
 struct shared {
     atomic_uint next; /* The first block that nobody has taken. */
     struct worker {
@@ -75,7 +73,7 @@ struct shared {
         long sleeps;    /* Voluntary context switches. */
     } worker[MAX_WORKERS];
     struct {
-        int64_t advised, taken, full; /* When; 0 is never. */
+        _Atomic int64_t advised, taken, full; /* When; 0 is never. */
     } block[MAX_BLOCKS];
 };
 
@@ -88,19 +86,10 @@ struct reader {
     const struct blocks *blocks;
     struct shared *shared;
     unsigned distance; /* So many blocks ahead goes the advice; 0: no advice. */
-    pid_t pid[MAX_WORKERS];
     struct start start;
 };
 
 /* --- A worker -------------------------------------------------------------- */
-
-/* As err(), but it ends with _exit(). err() calls exit(). That would run the parent's
-   exit handlers in here, and write out a copy of what is in the parent's stdout. */
-__attribute__((noreturn)) static void give_up(const char *doing)
-{
-    warn("%s", doing);
-    _exit(1);
-}
 
 /* Tell the kernel of the block that is `distance` blocks after this one: chapter 03. With
    four workers, the others are likely to take the three blocks between. So a distance of
@@ -121,90 +110,74 @@ static void advise_ahead(struct reader *r, unsigned i)
         give_up("giving advice on a block");
 }
 
-/* What a worker does, from the start to the end. Nobody hands out the work. Each worker
-   takes the next number from a counter that all of them see. atomic_fetch_add() reads the
-   counter and adds one to it in a single step, so no two workers get the same number.
-
-   First the advice, then the read, because the read sleeps. While this worker sleeps for
-   block i, the disk can already bring in the other one.
-
-   blocks_read() is the loop around pread() of chapter 01. It has to be pread(), and not
+/* blocks_read() is the loop around pread() of chapter 01. It has to be pread(), and not
    read(). All workers have inherited one open file, and it has one position. Each
    read() would move it for all of them.
 
    If a read fails, this worker ends, and the parent says what was wrong with which
    block. So it is said once. */
+static void read_block(struct reader *r, struct worker *me, unsigned i)
+{
+    r->shared->block[i].taken = timeline_now();
+    me->block = i;
+    me->res = blocks_read(r->blocks, i); /* Here it sleeps. */
+    if (me->res <= 0)
+        _exit(1);
+    r->shared->block[i].full = timeline_now();
+}
+
+/* A new process sees the shared memory, and has no page tables for it. The kernel fills
+   them in page by page, when the process first touches a page. In a virtual machine the
+   hypervisor may have tables of its own to fill in then. So a first read takes longer
+   than all later ones.
+
+   A worker of a server has done that long ago. So ours reads each block once, before the
+   clock starts. The parent drops the pages and the times that come of it. */
+static void rehearse(struct reader *r, struct worker *me)
+{
+    for (unsigned i = 0; i < r->blocks->count; i++)
+        read_block(r, me, i);
+}
+
+/* Nobody hands out the work. Each worker takes the next number from a counter that all of
+   them see. atomic_fetch_add() reads the counter and adds one to it in a single step, so
+   no two workers get the same number.
+
+   First the advice, then the read, because the read sleeps. While this worker sleeps for
+   block i, the disk can already bring in the other one. */
 static void read_blocks(struct reader *r, struct worker *me)
 {
-    struct shared *shared = r->shared;
     unsigned i;
 
-    while ((i = atomic_fetch_add(&shared->next, 1)) < r->blocks->count) {
+    while ((i = atomic_fetch_add(&r->shared->next, 1)) < r->blocks->count) {
         advise_ahead(r, i);
-        shared->block[i].taken = timeline_now();
-        me->block = i;
-        me->res = blocks_read(r->blocks, i); /* Here it sleeps. */
-        if (me->res <= 0)
-            _exit(1);
-        shared->block[i].full = timeline_now();
+        read_block(r, me, i);
     }
 }
 
-/* When the parent dies, even by SIGKILL, so shall we. The kernel sends a signal if we
-   ask for it. But the parent may have died before we asked. Then prctl() succeeds, and
-   no signal will ever come.
-
-   So ask first, then look at getppid(). If it names another process, the parent has died.
-   If we looked first, the parent could die between the two calls. */
-__attribute__((noreturn)) static void work(struct reader *r, unsigned w,
-                                           pid_t parent)
+/* The life of a worker. start_done() waits for the others: to end takes time on a
+   processor, and they may still need it. */
+static void work(void *context, unsigned w)
 {
+    struct reader *r = context;
     struct worker *me = &r->shared->worker[w];
 
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL))
-        give_up("asking for a signal when the parent dies");
-    if (getppid() != parent)
-        _exit(1);
-
-    /* A child has no page table for shared memory yet. Each page costs it a fault when it
-       first comes there. Touch each page now, so that the reads are not charged for
-       it. */
-    blocks_clear(r->blocks);
-
-    if (!start_wait(&r->start))
-        give_up("waiting for the start");
-
+    rehearse(r, me);
+    start_wait(&r->start);
     long before = timeline_sleeps();
     read_blocks(r, me);
     me->sleeps = timeline_sleeps() - before;
-    _exit(0);
+    start_done(&r->start);
 }
 
 /* --- The parent ------------------------------------------------------------ */
-
-/* A server has its workers before the work comes, and so have we. When we give up,
-   nobody has to stop the workers that are there: each has asked for that signal. */
-static void start_workers(struct reader *r)
-{
-    pid_t parent = getpid();
-
-    start_prepare(&r->start);
-    for (unsigned w = 0; w < workers; w++) {
-        r->pid[w] = fork();
-        if (r->pid[w] < 0)
-            errx(1, "forking worker %u: %s%s", w, strerror(errno),
-                 why_no_thread(errno));
-        if (r->pid[w] == 0)
-            work(r, w, parent);
-    }
-    start_when_ready(&r->start);
-}
 
 /* Worker `w` has ended. If its status is not 0, it has not done its work. The block that
    it had taken is not read, and nobody else will take it. It may even have died in the
    middle of a store to the shared memory, so the others must not go on, either.
 
-   We still look at `res` and `block` of that worker, but only for the message. */
+   We still look at `res` and `block` of that worker, but only for the message. The number
+   comes from memory that we do not trust any more. So look whether there is such a block. */
 static void give_up_if_failed(const struct reader *r, unsigned w, int status)
 {
     const struct worker *worker = &r->shared->worker[w];
@@ -212,7 +185,7 @@ static void give_up_if_failed(const struct reader *r, unsigned w, int status)
     if (WIFSIGNALED(status))
         errx(1, "reading %s: worker %u: %s", r->blocks->path, w,
              strsignal(WTERMSIG(status)));
-    if (worker->res <= 0)
+    if (worker->res <= 0 && worker->block < r->blocks->count)
         blocks_failed(r->blocks, worker->block, worker->res);
     if (status != 0)
         exit(1); /* It has said why. */
@@ -223,7 +196,7 @@ static unsigned worker_of(const struct reader *r, pid_t pid)
 {
     unsigned w = 0;
 
-    while (w < workers && r->pid[w] != pid)
+    while (w < workers && r->start.pid[w] != pid)
         w++;
     return w;
 }
@@ -285,26 +258,32 @@ static void record(const struct reader *r, struct timeline *timeline)
     timeline_fact_time(timeline, "last block after", last - timeline->start);
 }
 
-/* The clock starts again when the workers are there. start_now() is the submit: one
-   close(), and all workers run. */
+/* start_now() is the submit: one close(), and all workers run. */
 static void read_all(const struct blocks *blocks, struct timeline *timeline,
                      void *context)
 {
     struct reader *r = context;
 
-    r->blocks = blocks;
+    (void)blocks; /* The workers have them already. */
+    timeline_call(timeline, CALL_SUBMIT);
+    start_now(&r->start);
+    timeline_return(timeline);
+    wait_for_workers(r, timeline);
+    record(r, timeline);
+}
+
+/* A server has its workers before the work comes, and so have we. job_pass() drops the
+   pages that the workers have just read, and starts the clock. The times of the rehearsal
+   are nobody's business. */
+static void pass(struct job *job, const char *title, struct reader *r)
+{
     memset(r->shared, 0, sizeof(*r->shared));
     for (unsigned w = 0; w < workers; w++)
         r->shared->worker[w].res = 1; /* Nothing has failed. */
-    start_workers(r);
-    timeline_start(timeline);
-    timeline_call(timeline, CALL_SUBMIT);
-    bool started = start_now(&r->start);
-    timeline_return(timeline);
-    if (!started)
-        err(1, "starting the workers");
-    wait_for_workers(r, timeline);
-    record(r, timeline);
+    start_workers(&r->start, workers, work, r);
+    memset(r->shared->block, 0, sizeof(r->shared->block));
+    job_pass(job, title, read_all, r);
+    start_over(&r->start);
 }
 
 int main(int argc, char **argv)
@@ -319,12 +298,13 @@ int main(int argc, char **argv)
     size_t bytes = blocks->count * blocks->size;
     void *data = share(bytes);
     struct shared *shared = share(sizeof(*shared));
-    struct reader plain = {.shared = shared};
-    struct reader advised = {.shared = shared, .distance = distance};
+    struct reader plain = {.blocks = blocks, .shared = shared};
+    struct reader advised = {
+        .blocks = blocks, .shared = shared, .distance = distance};
 
     blocks_move(blocks, data);
-    job_pass(job, "plain", read_all, &plain);
-    job_pass(job, "advised", read_all, &advised);
+    pass(job, "plain", &plain);
+    pass(job, "advised", &advised);
     int status = job_close(job);
     if (munmap(data, bytes) || munmap(shared, sizeof(*shared)))
         err(1, "unmapping the shared memory");

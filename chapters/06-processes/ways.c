@@ -12,7 +12,7 @@
  *           chapters/06-processes/start.c common/?*.c -lz -pthread -o 06-ways
  *
  * Needs: Linux 2.6.27, for pipe2(2).
- * Manual pages: fork(2), pthreads(7), prctl(2), getrusage(2).
+ * Manual pages: fork(2), pthreads(7), pthread_barrier_wait(3), getrusage(2).
  */
 #include "args.h"
 #include "blocks.h"
@@ -32,7 +32,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -64,8 +63,8 @@ static const struct program program = {
 struct shared {
     atomic_uint next; /* The first that nobody has taken. */
     atomic_long worker_sleeps, main_sleeps; /* In reads of blocks. */
-    int64_t begin[MAX_BLOCKS], end[MAX_BLOCKS];
-    int64_t res[MAX_BLOCKS]; /* What its read has returned. */
+    _Atomic int64_t begin[MAX_BLOCKS], end[MAX_BLOCKS];
+    _Atomic int64_t res[MAX_BLOCKS]; /* What its read has returned. */
 };
 
 /* What is counted of one round of one way. */
@@ -74,6 +73,8 @@ enum { IN_FLIGHT, SLEEPS, MAIN_SLEEPS, MAKING, READING, COLUMNS };
 static struct blocks blocks;
 static struct shared *shared;
 static pthread_barrier_t barrier; /* The threads meet here, and main. */
+static pthread_t thread[WORKERS];
+static struct start start; /* The processes. */
 
 /* Is this a worker? Each thread has this variable for itself, and each process. */
 static _Thread_local bool is_worker;
@@ -118,44 +119,35 @@ static void work(void)
 
 /* --- The four ways --------------------------------------------------------- */
 
-/* Each way returns when its blocks are there, and says when all its workers were ready.
-   From then on the blocks are read. */
-
-static int64_t one_by_one(void)
+static void one_by_one(void)
 {
-    int64_t ready = timeline_now();
-
     for (unsigned i = 0; i < blocks.count; i++)
         read_block(i);
-    return ready;
 }
 
-static int64_t advice(void)
+static void advice(void)
 {
-    int64_t ready = timeline_now();
-
     for (unsigned i = 0; i < blocks.count; i++)
         advise(i);
-    for (unsigned i = 0; i < blocks.count; i++)
-        read_block(i);
-    return ready;
+    one_by_one();
 }
 
+/* A barrier lets nobody through before all are there. The workers and main meet three
+   times: when all are ready, at the start, and when nobody reads any more. */
 static void *thread_work(void *unused)
 {
     pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
     work();
+    pthread_barrier_wait(&barrier);
     return unused;
 }
 
-/* Threads share all memory, and one table of open files. So there is nothing to map. A
-   barrier lets nobody through before all are there. */
-static int64_t threads(void)
+/* The pthread functions return their error, and leave errno alone. */
+static void make_threads(void)
 {
-    pthread_t thread[WORKERS];
-
     errno = pthread_barrier_init(&barrier, NULL, 1 + WORKERS);
-    if (errno) /* These return the error, and leave errno alone. */
+    if (errno)
         err(1, "making a barrier");
     for (unsigned w = 0; w < WORKERS; w++) {
         errno = pthread_create(&thread[w], NULL, thread_work, NULL);
@@ -164,75 +156,76 @@ static int64_t threads(void)
                  why_no_thread(errno));
     }
     pthread_barrier_wait(&barrier);
-    int64_t ready = timeline_now();
+}
+
+static void threads(void)
+{
+    pthread_barrier_wait(&barrier);
+    pthread_barrier_wait(&barrier);
+}
+
+static void end_threads(void)
+{
     for (unsigned w = 0; w < WORKERS; w++) {
         errno = pthread_join(thread[w], NULL);
         if (errno)
             err(1, "waiting for thread %u", w);
     }
     pthread_barrier_destroy(&barrier);
-    return ready;
 }
 
-/* The life of a child. It is the lesson's: it ends if its parent does, and it touches each
-   page before it says that it is ready. So the reads are not charged for that. */
-__attribute__((noreturn)) static void process_work(struct start *start,
-                                                   pid_t parent)
+/* Threads share the page tables that main has filled in its rehearsal. A process has its
+   own, so each one rehearses: see the lesson. */
+static void process_work(void *unused, unsigned w)
 {
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != parent)
-        _exit(1);
-    blocks_clear(&blocks);
-    if (!start_wait(start))
-        _exit(1);
+    (void)unused;
+    (void)w;
+    for (unsigned i = 0; i < blocks.count; i++)
+        read_block(i);
+    start_wait(&start);
     work();
-    _exit(0);
+    start_done(&start);
 }
 
-static void wait_for(unsigned w, pid_t pid)
+static void make_processes(void)
 {
-    int status;
-
-    while (waitpid(pid, &status, 0) < 0)
-        if (errno != EINTR)
-            err(1, "waiting for worker %u", w);
-    if (status != 0)
-        errx(1, "worker %u has died", w);
+    start_workers(&start, WORKERS, process_work, NULL);
 }
 
-static int64_t processes(void)
+static void processes(void)
 {
-    pid_t parent = getpid(), pid[WORKERS];
-    struct start start;
+    start_now(&start);
+    start_over(&start);
+}
 
-    start_prepare(&start);
+static void end_processes(void)
+{
     for (unsigned w = 0; w < WORKERS; w++) {
-        pid[w] = fork();
-        if (pid[w] < 0)
-            errx(1, "forking worker %u: %s%s", w, strerror(errno),
-                 why_no_thread(errno));
-        if (pid[w] == 0)
-            process_work(&start, parent);
+        int status;
+
+        while (waitpid(start.pid[w], &status, 0) < 0)
+            if (errno != EINTR)
+                err(1, "waiting for worker %u", w);
+        if (status != 0)
+            errx(1, "worker %u has died", w);
     }
-    start_when_ready(&start);
-    int64_t ready = timeline_now();
-    if (!start_now(&start))
-        err(1, "starting the workers");
-    for (unsigned w = 0; w < WORKERS; w++)
-        wait_for(w, pid[w]);
-    return ready;
 }
 
 /* --- The table ------------------------------------------------------------- */
 
+static void nobody(void)
+{
+}
+
 static const struct way {
     const char *name;
-    int64_t (*read)(void);
+    void (*make)(void), (*read)(void), (*end)(void);
     unsigned workers; /* Besides the main thread. */
 } ways[WAYS] = {
-    {"one by one (01)", one_by_one, 0},
-    {"advice (03)", advice, 0},
-    {"four threads (05)", threads, WORKERS},
-    {"four processes (06)", processes, WORKERS},
+    {"one by one (01)", nobody, one_by_one, nobody, 0},
+    {"advice (03)", nobody, advice, nobody, 0},
+    {"four threads (05)", make_threads, threads, end_threads, WORKERS},
+    {"four processes (06)", make_processes, processes, end_processes, WORKERS},
 };
 
 /* A block is in flight from when it is handed over to when its reader has all of it. The
@@ -254,29 +247,34 @@ static unsigned most_in_flight(void)
     return most;
 }
 
-/* From a cold cache, as all chapters do. MAKING is from the first worker to when all are
-   ready, and READING from then to the last block. A worker that ends
-   before that takes processor time from the others, and READING has that in it. */
+/* From a cold cache, as all chapters do. The pages are dropped after the rehearsal of the
+   workers. READING is from the start to when all blocks are there. Whatever the workers
+   cost before and after that is MAKING. */
 static void measure(const struct way *way, double *result)
 {
-    int64_t last = 0;
-
-    blocks_drop(&blocks);
     memset(shared, 0, sizeof(*shared));
     int64_t begin = timeline_now();
-    int64_t ready = way->read();
-    for (unsigned i = 0; i < blocks.count; i++) {
+    way->make();
+    int64_t ready = timeline_now();
+    blocks_drop(&blocks);
+    memset(shared, 0, sizeof(*shared));
+    int64_t go = timeline_now(), last = 0;
+    way->read();
+    int64_t over = timeline_now();
+    way->end();
+    int64_t end = timeline_now();
+
+    for (unsigned i = 0; i < blocks.count; i++)
         if (shared->res[i] <= 0)
             blocks_failed(&blocks, i, shared->res[i]);
-        if (shared->end[i] > last)
+        else if (shared->end[i] > last)
             last = shared->end[i];
-    }
     long in_main = atomic_load(&shared->main_sleeps);
     result[IN_FLIGHT] = most_in_flight();
     result[SLEEPS] = (double)(in_main + atomic_load(&shared->worker_sleeps));
     result[MAIN_SLEEPS] = (double)in_main;
-    result[MAKING] = (double)(ready - begin);
-    result[READING] = (double)(last - ready);
+    result[MAKING] = (double)(ready - begin + end - over);
+    result[READING] = (double)(last - go);
 }
 
 /* Each number is a median of its own. A mean would be that of the few rounds in which
@@ -323,9 +321,9 @@ int main(int argc, char **argv)
         for (unsigned w = 0; w < WAYS; w++)
             measure(&ways[w], results[w][i]);
 
-    printf("%36s%18s\n", "most in", "sleeps in reads");
+    printf("%36s%18s%13s\n", "most in", "sleeps in reads", "to make");
     printf("%-20s%7s%9s%8s%9s%13s%13s\n", "", "workers", "flight", "all",
-           "in main", "making them", "reading");
+           "in main", "and end them", "to read");
     for (unsigned w = 0; w < WAYS; w++)
         print_row(&ways[w], results[w]);
 

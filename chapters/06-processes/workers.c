@@ -17,7 +17,6 @@
 #include "blocks.h"
 #include "ready.h"
 #include "start.h"
-#include "why.h"
 
 #include <err.h>
 #include <errno.h>
@@ -26,7 +25,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,18 +64,10 @@ struct reader {
     const struct blocks *blocks;
     struct shared *shared;
     enum death death;
-    pid_t pid[WORKERS];
     struct start start;
 };
 
 /* --- A worker -------------------------------------------------------------- */
-
-/* As err(), but with _exit(): see the lesson. */
-__attribute__((noreturn)) static void give_up(const char *doing)
-{
-    warn("%s", doing);
-    _exit(1);
-}
 
 /* Whoever takes the block in the middle dies with it, if somebody shall die. A real
    worker dies of a bug, or the kernel kills one when memory is short. It has no time to
@@ -100,56 +90,43 @@ static void read_blocks(struct reader *r, unsigned w)
     }
 }
 
-/* It ends when the parent does. The order of the two calls is the lesson's. */
-__attribute__((noreturn)) static void work(struct reader *r, unsigned w,
-                                           pid_t parent)
+static void work(void *context, unsigned w)
 {
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL))
-        give_up("asking for a signal when the parent dies");
-    if (getppid() != parent)
-        _exit(1);
-    if (!start_wait(&r->start))
-        give_up("waiting for the start");
+    struct reader *r = context;
+
+    start_wait(&r->start);
     read_blocks(r, w);
-    _exit(0);
+    start_done(&r->start);
 }
 
 /* --- Its parent ------------------------------------------------------------ */
 
-static void start_workers(struct reader *r)
+static void start(struct reader *r)
 {
-    pid_t parent = getpid();
-
-    start_prepare(&r->start);
     atomic_store(&r->shared->next, 0);
     atomic_store(&r->shared->full, 0);
     for (unsigned w = 0; w < WORKERS; w++) {
         atomic_store(&r->shared->worker[w].block, NOBODY);
         r->shared->worker[w].res = 1; /* Nothing has failed. */
-        r->pid[w] = fork();
-        if (r->pid[w] < 0)
-            errx(1, "forking worker %u: %s%s", w, strerror(errno),
-                 why_no_thread(errno));
-        if (r->pid[w] == 0)
-            work(r, w, parent);
     }
-    start_when_ready(&r->start);
-    if (!start_now(&r->start))
-        err(1, "starting the workers");
+    start_workers(&r->start, WORKERS, work, r);
+    start_now(&r->start);
+    start_over(&r->start);
 }
 
 /* How has this worker ended? False: nobody can tell, see errno. We ask for one after the
-   other, since all are to end here. Whoever exec'ed us may have had children of his own,
+   other, since all are to end here. The number of its block comes from shared memory. So
+   look whether there is such a block. Whoever exec'ed us may have had children of his own,
    and waitpid(-1) would wait for those as well. */
 static bool how_it_ended(const struct reader *r, unsigned w, int *status)
 {
-    while (waitpid(r->pid[w], status, 0) < 0)
+    unsigned block = (unsigned)atomic_load(&r->shared->worker[w].block);
+
+    while (waitpid(r->start.pid[w], status, 0) < 0)
         if (errno != EINTR)
             return false;
-    if (r->shared->worker[w].res <= 0)
-        blocks_failed(r->blocks,
-                      (unsigned)atomic_load(&r->shared->worker[w].block),
-                      r->shared->worker[w].res);
+    if (r->shared->worker[w].res <= 0 && block < r->blocks->count)
+        blocks_failed(r->blocks, block, r->shared->worker[w].res);
     return true;
 }
 
@@ -173,7 +150,7 @@ static void worker_dies(struct reader *r, const char *how, enum death death)
     int status;
 
     r->death = death;
-    start_workers(r);
+    start(r);
     for (unsigned w = 0; w < WORKERS; w++)
         if (how_it_ended(r, w, &status))
             describe(says, sizeof(says),
