@@ -5,12 +5,13 @@
  * cold blocks to read. It reads them twice. "loop": the loop itself calls pread(2).
  * "pool": four other threads do, and an eventfd(2) wakes the loop when a block is there.
  *
- * Watch for: "ticks during the reads", which is 0 in "loop". In "pool" the loop handles
- * ticks while blocks are in flight, and it sleeps in no submit. At most four blocks are
- * in flight, because a thread makes one read at a time.
+ * Watch for: "late, at most". In "loop" a tick is as late as a read is long. In "pool" the
+ * loop handles ticks while blocks are in flight, and it sleeps in no submit. At most four
+ * blocks are in flight, because a thread makes one read at a time.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
- *           chapters/05-thread-pool/thread-pool.c common/?*.c -lz -pthread \
+ *           chapters/05-thread-pool/thread-pool.c \
+ *           chapters/05-thread-pool/pool.c common/?*.c -lz -pthread \
  *           -o 05-thread-pool
  *
  * Needs: Linux 2.6.27, for the flags of eventfd(2) and timerfd_create(2).
@@ -18,19 +19,18 @@
  * timerfd_create(2).
  */
 #include "job.h"
+#include "pool.h"
 #include "ready.h"
-#include "why.h"
 
 #include <err.h>
 #include <errno.h>
 #include <pthread.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
-enum { MAX_THREADS = READY_MAX_THREADS, TICK = 50000 /* Nanoseconds. */ };
+enum { TICK = 50000 }; /* Nanoseconds. */
 
 static unsigned threads = 4;
 
@@ -48,191 +48,11 @@ static const struct program program = {
     .facts = FACT_TICKS | FACT_SLEEPS | FACT_IN_FLIGHT | FACT_SLEEPS_IN_SUBMIT |
              FACT_ORDER,
     .options =
-        (const struct program_option[]){OPTION_NUMBER("threads",
-                                                      "threads in the pool",
-                                                      &threads, 1, MAX_THREADS),
-                                        JOB_WARM, OPTION_END},
+        (const struct program_option[]){
+            OPTION_NUMBER("threads", "threads in the pool", &threads, 1,
+                          READY_MAX_THREADS),
+            JOB_WARM, OPTION_END},
 };
-
-/* --- What all threads share ------------------------------------------------ */
-
-struct pool {
-    const struct blocks *blocks;
-
-    /* A lock that one thread has at a time. It guards all fields down to `stop`. Without
-       it two threads could see the same `next` at the same time, and take the same
-       block. */
-    pthread_mutex_t mutex;
-
-    /* The queue to the threads. Blocks are handed over in their order, so two numbers
-       say which of them wait: `next` and those after it, up to `handed`. */
-    unsigned next, handed;
-
-    /* The queue back: the blocks that are done, in the order in which they came. */
-    unsigned order[MAX_BLOCKS], done;
-
-    bool stop; /* The threads are to end. */
-
-    /* News for the threads: look at `handed` and `stop`. Whoever finds nothing to do
-       sleeps on this until it is woken. */
-    pthread_cond_t work;
-
-    /* News for the loop: look at `done`. An eventfd, because epoll_wait() can wait for a
-       descriptor, and for no condition variable. */
-    int wake;
-
-    pthread_t thread[MAX_THREADS];
-
-    /* One for each block, and no lock for them. A result belongs to one thread at a
-       time: to the one that has taken the block, and after give_back() to the main
-       thread. So does the memory of the block. Nobody may free that before the result
-       is back. */
-    struct result {
-        int64_t res;        /* Bytes, or -errno. */
-        int64_t begin, end; /* When the read was made; timeline_now(). */
-        long sleeps;        /* How often the thread slept in it. */
-    } result[MAX_BLOCKS];
-};
-
-/* One block, in whichever thread this is. blocks_read() is the loop around pread() of
-   chapter 01.
-
-   If the read fails, nobody prints that here. The main thread has asked for the block, so
-   the main thread decides what to do. errno would not get there, because each thread has
-   its own. So the error goes where the number of bytes would: below 0. */
-static void read_block(struct pool *pool, unsigned i)
-{
-    struct result *result = &pool->result[i];
-    long sleeps = timeline_sleeps();
-
-    result->begin = timeline_now();
-    result->res = blocks_read(pool->blocks, i);
-    result->end = timeline_now();
-    result->sleeps = timeline_sleeps() - sleeps;
-}
-
-/* --- In the threads of the pool -------------------------------------------- */
-
-/* Wait for a block to read, and take it. False: the thread is to end.
-
-   pthread_cond_wait() gives the mutex back and goes to sleep, in one step. If these were
-   two steps, a wake-up could come between them and be lost. When it returns, it has the
-   mutex again.
-
-   It stands in a loop. When a thread wakes up, another thread may already have taken the
-   block. And POSIX lets it wake up for no reason at all. */
-static bool take(struct pool *pool, unsigned *i)
-{
-    pthread_mutex_lock(&pool->mutex);
-    while (pool->next == pool->handed && !pool->stop)
-        pthread_cond_wait(&pool->work, &pool->mutex);
-    bool taken = !pool->stop;
-    if (taken)
-        *i = pool->next++;
-    pthread_mutex_unlock(&pool->mutex);
-    return taken;
-}
-
-/* The counter of an eventfd grows by 1. While it is not 0, the descriptor is readable,
-   and epoll_wait() says so.
-
-   No err() here: it calls exit(), and C leaves open what happens when two threads do
-   that. */
-static void wake_loop(const struct pool *pool)
-{
-    while (eventfd_write(pool->wake, 1))
-        if (errno != EINTR) {
-            warn("waking the event loop");
-            _exit(1);
-        }
-}
-
-/* First the block goes into the queue, then the loop is woken. A loop that wakes up must
-   find what it was woken for.
-
-   And the mutex is free by then. Otherwise the loop could wake up at once, and would have
-   to wait for us: 05-cost shows what that costs. */
-static void give_back(struct pool *pool, unsigned i)
-{
-    pthread_mutex_lock(&pool->mutex);
-    pool->order[pool->done++] = i;
-    pthread_mutex_unlock(&pool->mutex);
-    wake_loop(pool);
-}
-
-/* The life of a thread in the pool. It has no mutex while it reads, so nobody waits for
-   its sleep. */
-static void *work(void *argument)
-{
-    struct pool *pool = argument;
-    unsigned i;
-
-    while (take(pool, &i)) {
-        read_block(pool, i);
-        give_back(pool, i);
-    }
-    return NULL;
-}
-
-/* --- The pool, from the main thread ---------------------------------------- */
-
-/* The pthread functions return their error, and leave errno alone. */
-static void pool_start(struct pool *pool)
-{
-    for (unsigned t = 0; t < threads; t++) {
-        int error = pthread_create(&pool->thread[t], NULL, work, pool);
-        if (error)
-            errx(1, "starting thread %u: %s%s", t, strerror(error),
-                 why_no_thread(error));
-    }
-}
-
-/* All blocks at once. This thread has the mutex for as long as it takes to write one
-   number, and the others have it for hardly longer. So submit does not wait for the disk.
-
-   Broadcast wakes all threads of the pool, since there is work for all of them. For a
-   single request pthread_cond_signal() would do: it wakes one.
-
-   The broadcast comes after the unlock, and is not late. A thread that takes the mutex
-   between the two sees the new number, and does not go to sleep. One that had the mutex
-   before us has given it back by falling asleep, and is woken. */
-static void pool_submit(struct pool *pool, unsigned blocks)
-{
-    pthread_mutex_lock(&pool->mutex);
-    pool->handed = blocks;
-    pthread_mutex_unlock(&pool->mutex);
-    pthread_cond_broadcast(&pool->work);
-}
-
-/* `stop` is set with the mutex. Otherwise a thread could have looked at it a moment ago,
-   and go to sleep a moment later. That one would miss the broadcast, and sleep for ever.
-
-   A thread finishes the block that it has, and takes no other one. Here the queue is
-   empty by then.
-
-   To join a thread is to wait until it has ended. Only then is it safe to free what it
-   worked with. It can fail only for a thread that is none, or not ours to join. */
-static void pool_stop(struct pool *pool)
-{
-    pthread_mutex_lock(&pool->mutex);
-    pool->stop = true;
-    pthread_mutex_unlock(&pool->mutex);
-    pthread_cond_broadcast(&pool->work);
-    for (unsigned t = 0; t < threads; t++)
-        pthread_join(pool->thread[t], NULL);
-}
-
-/* The next entry in the queue back. The loop has found `complete` of them so far. False:
-   there is no more. */
-static bool next_result(struct pool *pool, unsigned complete, unsigned *i)
-{
-    pthread_mutex_lock(&pool->mutex);
-    bool there = complete < pool->done;
-    if (there)
-        *i = pool->order[complete];
-    pthread_mutex_unlock(&pool->mutex);
-    return there;
-}
 
 /* --- The event loop -------------------------------------------------------- */
 
@@ -241,6 +61,8 @@ struct loop {
     struct timeline *timeline; /* It belongs to the main thread. */
     int epoll, timer;
     unsigned complete; /* So many blocks were found complete. */
+    int64_t due;  /* When the oldest tick that was not handled yet is due. */
+    int64_t late; /* Nanoseconds: how late the worst tick was. */
 };
 
 /* Take the number that an eventfd or a timer holds, which makes it 0 again. Otherwise
@@ -248,22 +70,28 @@ struct loop {
 
    epoll_wait() has said that there is a number, and nobody else takes it. So this does
    not wait, although the descriptor is a blocking one. */
-static void drain(int fd)
+static uint64_t drain(int fd)
 {
     uint64_t number;
 
     while (read(fd, &number, sizeof(number)) < 0)
         if (errno != EINTR)
             err(1, "reading an eventfd or a timer");
+    return number;
 }
 
 /* Stands for all that the loop has to do for others, as in chapter 04. Several ticks may
-   be due by now. The timer adds them up, so they are handled as one. */
+   be due by now. The timer adds them up, so they are handled as one. `due` is when the
+   oldest of them should have been handled. */
 static void on_tick(struct loop *loop)
 {
     timeline_call(loop->timeline, CALL_LOOK); /* A dot in the picture. */
-    drain(loop->timer);
+    uint64_t ticks = drain(loop->timer);
     timeline_return(loop->timeline);
+    int64_t late = timeline_now() - loop->due;
+    if (late > loop->late)
+        loop->late = late;
+    loop->due += (int64_t)ticks * TICK;
 }
 
 static void finish(struct loop *loop, unsigned i)
@@ -311,15 +139,24 @@ static void turn(struct loop *loop, int timeout)
 /* --- The two passes -------------------------------------------------------- */
 
 /* The timer begins anew with each pass. It ticks from now on, whether or not anybody
-   handles that. */
+   handles that. It begins at a time of the clock, so we know when each tick is due. */
 static void start_pass(struct loop *loop, struct timeline *timeline)
 {
-    struct itimerspec every = {{0, TICK}, {0, TICK}};
-
     loop->timeline = timeline;
     loop->complete = 0;
-    if (timerfd_settime(loop->timer, 0, &every, NULL))
+    loop->late = 0;
+    loop->due = timeline_now() + TICK;
+
+    struct itimerspec every = {
+        {0, TICK}, {loop->due / 1000000000, loop->due % 1000000000}};
+    if (timerfd_settime(loop->timer, TFD_TIMER_ABSTIME, &every, NULL))
         err(1, "setting the timer");
+}
+
+static void end_pass(struct loop *loop, struct timeline *timeline)
+{
+    timeline_facts_of_ticks(timeline);
+    timeline_fact_time(timeline, "late, at most", loop->late);
 }
 
 /* What chapter 04 warned of. Between two blocks the loop looks whether anybody else wants
@@ -337,7 +174,7 @@ static void read_in_loop(const struct blocks *blocks, struct timeline *timeline,
         finish(loop, i);
         turn(loop, 0); /* 0: do not wait for anything. */
     }
-    timeline_facts_of_ticks(timeline);
+    end_pass(loop, timeline);
 }
 
 /* The same reads, handed over. From here on the loop only waits for events, and a block
@@ -354,7 +191,7 @@ static void read_in_pool(const struct blocks *blocks, struct timeline *timeline,
     timeline_return(timeline);
     while (loop->complete < blocks->count)
         turn(loop, -1); /* -1: for as long as it takes. */
-    timeline_facts_of_ticks(timeline);
+    end_pass(loop, timeline);
     for (unsigned i = 0; i < blocks->count; i++)
         sleeps += loop->pool.result[i].sleeps;
     timeline_fact(timeline, "sleeps of the workers", sleeps);
@@ -383,6 +220,7 @@ int main(int argc, char **argv)
     struct job *job = job_open(argc, argv, &program);
 
     loop.pool.blocks = job_blocks(job);
+    loop.pool.threads = threads;
     loop_open(&loop);
     job_pass(job, "loop", read_in_loop, &loop);
     pool_start(&loop.pool); /* Before the clock starts, as in a server. */
