@@ -301,7 +301,7 @@ bars() {
     big_blocks
     for entries in 1 2 4; do
         seen=''
-        for _ in {1..5}; do
+        for _ in {1..30}; do
             uring_read --entries $entries -n 16 -s 1M --work 20000 \
                 --trace "$BATS_TEST_TMPDIR/trace"
             assert_regex "$(bars 1)" '^(running ){2,}'
