@@ -176,7 +176,7 @@ add_up() {
     assert [ "${BASH_REMATCH[1]}" -gt 0 ]
     assert [ "${BASH_REMATCH[1]}" -lt 50000 ]
     # The mark stands where they came.
-    assert_line --regexp '^together  ▒.*◆▚+$'
+    assert_line --regexp '^together  .*◆▚+$'
     assert_line --regexp '^in turn   [▒░◆ ]*◆[░ ]*▚+$'
 }
 
