@@ -9,14 +9,24 @@ setup() {
     PAGES=$((8 * 65536 / PAGE))
 }
 
-# bars BLOCK|main [PASS]: from the trace, begin and end of each bar of that lane, in
-# microseconds.
-bars() {
-    perl -ne 'BEGIN { ($lane, $pass) = splice @ARGV, 0, 2 }
-        $tid{$2} = $1 if /"thread_name","pid":$pass,"tid":(\d+),"args":\{"name":"([^"]*)"/;
-        next unless /"ph":"X".*"pid":$pass,"tid":(\d+),"ts":([\d.]+),"dur":([\d.]+)/;
-        printf "%.3f %.3f\n", $2, $2 + $3 if defined $tid{$lane} && $1 == $tid{$lane};' \
-        "$1" "${2:-1}" "$BATS_TEST_TMPDIR/trace"
+# steps: from the trace, a line for each block of each pass: the begin of its bar, the begin
+# and the end of its call, and the end of its bar, in microseconds.
+steps() {
+    perl -ne '$lane{$1, $2} = $3
+            if /"thread_name","pid":(\d+),"tid":(\d+),"args":\{"name":"([^"]*)"/;
+        push @bars, [$1, $2, $3, $3 + $4]
+            if /"ph":"X".*"pid":(\d+),"tid":(\d+),"ts":([\d.]+),"dur":([\d.]+)/;
+        END {
+            push @{$of{$_->[0], $lane{$_->[0], $_->[1]}}}, $_ for @bars;
+            for my $pass (1, 2) {
+                my @calls = @{$of{$pass, "main"}};
+                for my $i (0 .. 7) {
+                    my $bar = $of{$pass, "block $i"}[0];
+                    printf "%d %d %.3f %.3f %.3f %.3f\n", $pass, $i, $bar->[2],
+                        $calls[$i][2], $calls[$i][3], $bar->[3];
+                }
+            }
+        }' "$BATS_TEST_TMPDIR/trace"
 }
 
 # A run reads the blocks three times. The first eight calls are the rehearsal, the
@@ -96,6 +106,7 @@ need_readahead() {
 }
 
 # The pages are counted through a mapping of the whole file.
+# bats test_tags=deep
 @test "strace: pages are counted before the cold pass, and right after it" {
     need_strace
     strace_calls pread64,mmap "$BIN/01-blocking-read" "$FILE"
@@ -108,6 +119,7 @@ need_readahead() {
     assert_output --partial "count $eight count $eight"
 }
 
+# bats test_tags=deep
 @test "-n and -s choose other blocks" {
     need_strace
     strace_calls pread64 "$BIN/01-blocking-read" -n 3 -s 128K "$FILE"
@@ -121,6 +133,7 @@ need_readahead() {
 }
 
 # 65536 is what strace says, and no byte has come.
+# bats test_tags=deep
 @test "what the last pass has read does not pass for what this one reads" {
     injected retval=65536:when=9+
     assert_equal "$stderr" ''
@@ -141,12 +154,13 @@ need_readahead() {
 # just once for each block. (A thread that loses the processor in its call may find the
 # block there when it goes on.) A program with advice never did: it sleeps for the first
 # blocks, or for none.
+# bats test_tags=deeper
 @test "cold: one sleep for each block, and warm: none" {
     need_cold
     need_readahead
-    for n in 8 5; do
+    for n in 8 ${DEEP:+5}; do
         for _ in {1..6}; do
-            blocking_read -n $n
+            blocking_read -n "$n"
             assert_line --index 0 --partial ', cold: 0 of '
             assert_equal "$(fact 'sleeps in submit' 2)" 0
             sleeps=$(fact 'sleeps in submit' 1)
@@ -180,23 +194,25 @@ need_readahead() {
 # Nothing here depends on a time: the marks are made around the calls.
 @test "the staircase: a bar lasts from the request to the last byte, and then the next" {
     blocking_read --trace "$BATS_TEST_TMPDIR/trace"
-    for pass in 1 2; do
-        last=0
-        for block in {0..7}; do
-            read -r begin end <<<"$(bars "block $block" $pass)"
-            read -r call back <<<"$(bars main $pass | sed -n "$((block + 1))p")"
-            assert [ "$end" ]
-            # The last bar has ended, this one begins, the call, this one ends.
-            printf '%s\n' "$last" "$begin" "$call" "$back" "$end" | sort -cn ||
-                fail "pass $pass, block $block: $last $begin $call $back $end"
-            last=$end
-        done
-    done
+    # The last bar has ended, this one begins, the call, this one ends.
+    run -0 perl -ane '$last = 0 if $F[1] == 0;
+        my @in_order = ($last, @F[2 .. 5]);
+        $in_order[$_] <= $in_order[$_ + 1] or print "pass $F[0], block $F[1]: @in_order\n"
+            for 0 .. 3;
+        $last = $F[5];
+        END { print "$. bars\n" }' < <(steps)
+    assert_output '16 bars'
 }
 
-@test "both drawings have one scale, and the longer pass fills it" {
+# --- The pages of the file --------------------------------------------------------
+
+@test "the first pass is cold, fetches the blocks alone, and is drawn to the scale of both" {
     need_cold
     blocking_read
+    assert_line --index 0 "8 blocks of 64 KiB from sample-4194304 (4 MiB),\
+ cold: 0 of $PAGES pages cached"
+    assert_equal "$(cached)" "0 before, $PAGES after"
+    # Both drawings have one scale, and the longer pass fills it.
     scale=$(sed -nE 's/^(cold|warm) +0 .* ([0-9.]+ ms)$/\2/p' <<<"$output")
     longer=$(printf '%s\n' "$(fact total 1)" "$(fact total 2)" | sort -n | tail -n 1)
     assert_equal "$scale" "$longer"$'\n'"$longer"
@@ -205,16 +221,7 @@ need_readahead() {
     assert_equal "$(grep -cE '^main  .{72,74}$' <<<"$output")" 1
 }
 
-# --- The pages of the file --------------------------------------------------------
-
-@test "the first pass is cold, and fetches just the pages of the blocks" {
-    need_cold
-    blocking_read
-    assert_line --index 0 "8 blocks of 64 KiB from sample-4194304 (4 MiB),\
- cold: 0 of $PAGES pages cached"
-    assert_equal "$(cached)" "0 before, $PAGES after"
-}
-
+# bats test_tags=deep
 @test "the pages of a large file are counted to its end" {
     need_cold
     truncate -s 600M "$FILE" 2>/dev/null || skip 'no file can be as large here'
@@ -252,6 +259,7 @@ need_readahead() {
     fail "$plain sleeps without readahead, $sleeps with it"
 }
 
+# bats test_tags=deep
 @test "pages that stay are counted before, and on tmpfs all do" {
     [[ $(stat -f -c %T /dev/shm) == tmpfs ]] || skip '/dev/shm is no tmpfs'
     copy=$(mktemp /dev/shm/in-circles.XXXXXX)
@@ -265,6 +273,7 @@ need_readahead() {
     assert_equal "$(fact 'sleeps in submit')" 0
 }
 
+# bats test_tags=deep
 @test "the pages of a file of more than 64 GiB are not counted" {
     truncate -s 65G "$FILE" 2>/dev/null || skip 'no file can be as large here'
     run --separate-stderr timeout 10 "$BIN/01-blocking-read" "$FILE"
@@ -291,6 +300,7 @@ need_readahead() {
 }
 
 # Where a place in the file does not fit 32 bits, and its pages are not whole ones.
+# bats test_tags=deep
 @test "blocks past 4 GiB, and a file that ends within a page" {
     need_cold
     truncate -s 20G "$FILE" 2>/dev/null || skip 'no file can be as large here'
@@ -305,11 +315,13 @@ need_readahead() {
     assert_equal "$(count_calls pread64 "<$FILE>" "$PAGE, $last)")" 3
 }
 
+# bats test_tags=deeper
 @test "a read that fails with EINTR is made again, the rest of a block too" {
     injected error=EINTR:when=2+2
     assert_equal "$stderr" ''
     assert_success
     checksums
+    [[ ${DEEP-} ]] || return 0
     strace_short pread64 -e inject=pread64:error=EINTR:when=20 \
         timeout 10 "$BIN/01-blocking-read" "$FILE"
     assert_equal "$stderr" ''
@@ -317,11 +329,13 @@ need_readahead() {
     checksums
 }
 
+# bats test_tags=deeper
 @test "a read that finds the end of the file is an error, not a wait for ever" {
     injected retval=0:when=11+
     assert_equal "$stderr" "01-blocking-read: reading $FILE at byte 1048576: the file\
  ends sooner than its size said"
     assert_equal "$status" 1
+    [[ ${DEEP-} ]] || return 0
     # The same within a block.
     strace_short pread64 -e inject=pread64:retval=0:when=20 \
         timeout 10 "$BIN/01-blocking-read" "$FILE"
@@ -329,12 +343,13 @@ need_readahead() {
     assert_equal "$status" 1
 }
 
+# bats test_tags=deeper
 @test "an error names the file, the block's place, and the reason" {
     injected error=EIO:when=10
     assert_equal "$stderr" \
         "01-blocking-read: reading $FILE at byte 524288: Input/output error"
     assert_equal "$status" 1
-    need_strace
+    [[ ${DEEP-} ]] || return 0
     run --separate-stderr strace -o /dev/null -e signal=none \
         -e inject=fadvise64,fadvise64_64:error=EINVAL:when=2 \
         "$BIN/01-blocking-read" --readahead "$FILE"
