@@ -159,13 +159,6 @@ static void overwrite_file(struct place *place)
     fill(place, place->file, FOUND_NEW);
 }
 
-static void close_file(struct place *place)
-{
-    if (close(place->file))
-        give_up(place, "closing the file");
-    place->file = -1;
-}
-
 /* --- The pattern, and the ways that are wrong ------------------------------ */
 
 enum { MOST = 5 };
@@ -179,40 +172,28 @@ static const struct step {
   rename_new = {"rename", rename_new_file},
   sync_name = {"sync the folder", sync_folder},
   truncate_old = {"open with O_TRUNC", truncate_file},
-  overwrite_old = {"write", overwrite_file}, close_old = {"close", close_file};
+  overwrite_old = {"write", overwrite_file};
 
 /* `recorded` is what a run as root has found, for those who may not mount: for each
    step, after a crash at once and later. The letters are those of crash.h. */
 static const struct way {
-    const char *title;
+    const char *title, *recorded;
     const struct step *steps[MOST]; /* NULL after the last. */
     const char *option;             /* For mounting; or NULL. */
-    const char *recorded;
 } ways[] = {
-    {"All steps",
-     {&sync_old, &write_new, &sync_new, &rename_new, &sync_name},
-     NULL,
-     "oo oo oo on nn"},
-    {"The old file not synced",
-     {&write_new, &sync_new, &rename_new, &sync_name},
-     NULL,
-     "-e ee en nn"},
-    {"The new file not synced, and ext4 does not help",
-     {&sync_old, &write_new, &rename_new, &sync_name},
-     "noauto_da_alloc",
-     "oo oo oe ee"},
-    {"The new file not synced, and ext4 helps",
-     {&sync_old, &write_new, &rename_new, &sync_name},
-     NULL,
-     "oo oo on nn"},
-    {"The folder not synced",
-     {&sync_old, &write_new, &sync_new, &rename_new},
-     NULL,
-     "oo oo oo on"},
-    {"Overwritten in place",
-     {&sync_old, &truncate_old, &overwrite_old, &close_old},
-     NULL,
-     "oo oe oe on"},
+    {"All steps", "oo oo oo on nn",
+     .steps = {&sync_old, &write_new, &sync_new, &rename_new, &sync_name}},
+    {"The old file not synced", "-e ee en nn",
+     .steps = {&write_new, &sync_new, &rename_new, &sync_name}},
+    {"The new file not synced, and ext4 does not help", "oo oo oe ee",
+     .steps = {&sync_old, &write_new, &rename_new, &sync_name},
+     .option = "noauto_da_alloc"},
+    {"The new file not synced, and ext4 helps", "oo oo on nn",
+     .steps = {&sync_old, &write_new, &rename_new, &sync_name}},
+    {"The folder not synced", "oo oo oo on",
+     .steps = {&sync_old, &write_new, &sync_new, &rename_new}},
+    {"Overwritten in place", "oo oe oe",
+     .steps = {&sync_old, &truncate_old, &overwrite_old}},
 };
 
 /* --- Around it ------------------------------------------------------------- */
