@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 enum {
     TEXT_SIZE = 1024,
@@ -32,6 +33,24 @@ struct question {
 
 /* Ask, and wait for the answer. */
 void ask(struct question *question);
+
+/* The child that asks: child.c. Put signals and descriptors in order, once, before the
+   first. */
+void begin_clean(void);
+
+/* Start the child. Returns it, with our end of the pipe in *pipe_end. -1: there is none,
+   and the text says why. */
+pid_t start_child(struct question *question, int *pipe_end);
+
+/* Hear the child out. False: the deadline has come, and the pipe has not ended. */
+bool listen_to(int pipe_end, char text[TEXT_SIZE]);
+
+/* Wait for its end. Kill it, and all that it has started, if it is late or at the
+   deadline. Returns whether that was so. */
+bool end_child(pid_t child, bool late, int *status);
+
+/* Is there a sign that this is a container? container.c. */
+bool in_container(void);
 
 /* Is that the name of a program, such as 13-uring-read? */
 bool is_program(const char *name);

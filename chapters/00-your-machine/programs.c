@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+/* The book's programs begin with the number of their chapter. A build folder has other
+   files, too, and none of those may be started by mistake. */
 bool is_program(const char *name)
 {
     return strspn(name, "0123456789") == 2 && name[2] == '-';
@@ -27,6 +29,8 @@ bool is_program(const char *name)
 static void find_program(const struct question *q)
 {
     char path[PATH_MAX];
+    /* What --check prints on stdout is meant for whoever calls it by hand. It must not come
+       between the lines of the verdict. */
     int nowhere = open("/dev/null", O_WRONLY | O_CLOEXEC);
 
     snprintf(path, sizeof(path), "%s/%s", q->path, q->name);
@@ -41,7 +45,10 @@ static int is_entry(const struct dirent *entry)
     return is_program(entry->d_name);
 }
 
-/* Find the folder that this program is in, and return the program's name in there. */
+/* We may have been started by a relative path, by a link, or through PATH. So argv[0] may
+   not lead here, and the kernel is asked, who knows what it runs.
+
+   Find the folder that this program is in, and return the program's name in there. */
 static const char *own_folder(char path[PATH_MAX])
 {
     ssize_t length = readlink("/proc/self/exe", path, PATH_MAX - 1);
@@ -53,7 +60,10 @@ static const char *own_folder(char path[PATH_MAX])
     return slash + 1;
 }
 
-/* What `entries` points to stays: the questions have the names in there. */
+/* In the order of the alphabet, which is that of the chapters. So two runs can be
+   compared. We do not ask ourselves: that would never end.
+
+   What `entries` points to stays: the questions have the names in there. */
 unsigned list_programs(struct question *questions, int most)
 {
     static char folder[PATH_MAX];

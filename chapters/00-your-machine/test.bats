@@ -124,6 +124,7 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
 }
 
 # strsignal(3) has the same memory for the names of both.
+# bats test_tags=deep
 @test "two that are killed by different signals have different reasons" {
     pretend 02-first 'kill -40 $$'
     pretend 03-second 'kill -41 $$'
@@ -174,6 +175,15 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
     assert_equal "$(because 02-hangs)" 'it does not come to an end'
 }
 
+# Its pipe ends, and it lives on. It is 00 that kills it.
+# bats test_tags=deep
+@test "who closes stderr and ignores the alarm is killed all the same" {
+    pretend 02-deaf "trap '' ALRM; exec sleep 25 2>&-"
+    ask
+    assert_line 'This machine can show 0 of 1 programs.'
+    assert_equal "$(because 02-deaf)" 'it does not come to an end'
+}
+
 # Three times eleven seconds. Without the limit it would be more than in_time allows.
 # bats test_tags=deep
 @test "who has children that live on does not hold the verdict, and none is left" {
@@ -202,6 +212,7 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
     assert_equal "$(because 02-hangs)" 'it does not come to an end'
 }
 
+# bats test_tags=deep
 @test "with its first descriptors closed it hears the reasons all the same" {
     pretend 02-no 'echo "02-no: no such thing" >&2; exit 77'
     for closed in '<&-' '2>&-' '<&- 2>&-'; do
@@ -223,6 +234,7 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
         grep -c 'RLIMIT_CORE, {rlim_cur=0, rlim_max=0}')" 3
 }
 
+# bats test_tags=deep
 @test "when 00 is killed, so is whom it asks" {
     pretend 02-lives 'echo $$ >"$0.new"; mv "$0.new" "$0.pid"; exec sleep 8'
     "$THERE/00-your-machine" "$FILE" >/dev/null 3>&- &
@@ -260,6 +272,7 @@ Next: ./tour 01. All that can be found out: ./tour 00 --all"
     assert_equal "$(helps 03-b)" 'Get another'
 }
 
+# bats test_tags=deep
 @test "more programs than it has room for are not left out in silence" {
     pretend
     touch "$THERE"/{10..99}-{a,b}
@@ -284,6 +297,7 @@ all_missing() {
     done
 }
 
+# bats test_tags=deep
 @test "whatever is missing, the verdict has 24 lines at most, and 80 columns" {
     all_missing
     run --separate-stderr "$THERE/00-your-machine" "$FILE"
@@ -301,6 +315,7 @@ all_missing() {
     assert_equal "$((shown + left))" "$((20 + no_cold))"
 }
 
+# bats test_tags=deep
 @test "one reason that has no room is one reason" {
     pretend
     FILE=$THERE/00-your-machine # It is mapped, so two reasons are of the file.
@@ -350,7 +365,29 @@ agrees() {
     machine "$BUILD/filter" io_uring_setup kill
     agrees 12-uring-setup
     assert_equal "$(because 12-uring-setup)" 'a seccomp filter kills it (SIGSYS)'
-    assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined$'
+    assert_regex "$(helps 12-uring-setup)" '(seccomp=unconfined|, or a sandbox)$'
+}
+
+# bats test_tags=deep
+@test "Docker's option is named where a container is seen, and nowhere else" {
+    need_uring
+    need_filter
+    need_strace
+    signs=(strace -f -o /dev/null -e signal=none -P /.dockerenv -P /run/.containerenv)
+    none=("${signs[@]}" -P /proc/1/environ
+        -e inject='?access,?faccessat,?faccessat2,openat:error=ENOENT')
+    machine "$BUILD/filter" io_uring_setup kill "${none[@]}"
+    assert_equal "$(helps 12-uring-setup)" "no container is seen here. Allow the call where\
+ the filter is set: systemd's SystemCallFilter=, or a sandbox"
+    machine "$BUILD/filter" io_uring_setup kill strace -f -o /dev/null -e signal=none \
+        -P /.dockerenv -e inject='?access,?faccessat,?faccessat2:retval=0'
+    assert_regex "$(helps 12-uring-setup)" '^Docker, Podman: .* seccomp=unconfined$'
+    # Process 1 is the one that starts the others.
+    own=(unshare --pid --fork --mount-proc)
+    "${own[@]}" true 2>/dev/null || skip 'we may make no process 1'
+    machine "$BUILD/filter" io_uring_setup kill "${own[@]}" env a=b container=lxc \
+        "${signs[@]}" -e inject='?access,?faccessat,?faccessat2:error=ENOENT'
+    assert_regex "$(helps 12-uring-setup)" '^Docker, Podman: .* seccomp=unconfined$'
 }
 
 # bats test_tags=deep
@@ -380,7 +417,7 @@ agrees() {
             agrees 12-uring-setup
             assert_regex "$(because 12-uring-setup)" \
                 "^(setting up|entering) io_uring: [A-Z].*"
-            assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined'
+            assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined|, or a sandbox'
             refute_output --partial failed
         done
     done
@@ -395,7 +432,7 @@ agrees() {
         -e inject=io_uring_setup:error=EINVAL
     assert_regex "$(because 12-uring-setup)" \
         'Invalid argument: a seccomp filter is in force, .* may have answered\. Or .* too old'
-    assert_regex "$(helps 12-uring-setup)" 'seccomp=unconfined\. Or boot a newer kernel'
+    assert_regex "$(helps 12-uring-setup)" '(seccomp=unconfined|, or a sandbox)\. Or boot a newer kernel'
 }
 
 # bats test_tags=deep
@@ -408,9 +445,9 @@ agrees() {
         assert_regex "$(because 12-uring-setup)" "^setting up io_uring: $text: .*($cause)"
         assert_regex "$(helps 12-uring-setup)" "$way"
     done <<'END'
-EPERM%Operation not permitted%io_uring_disabled|as AppArmor may%As root|unconfined
-EACCES%Permission denied%as SELinux or AppArmor may%As root|unconfined
-ENOSYS%Function not implemented%older than 5.1%virtual machine|unconfined
+EPERM%Operation not permitted%io_uring_disabled|as AppArmor may%As root|unconfined|, or a sandbox
+EACCES%Permission denied%as SELinux or AppArmor may%As root|unconfined|, or a sandbox
+ENOSYS%Function not implemented%older than 5.1%virtual machine|unconfined|, or a sandbox
 END
 }
 
@@ -558,6 +595,7 @@ END
     assert_line --partial 'file system: overlay'
 }
 
+# bats test_tags=deep
 @test "a newline in the name of a file does not become a line of the answer" {
     pretend
     FILE=$BATS_TEST_TMPDIR/$'a\nb'
@@ -578,6 +616,7 @@ END
 }
 
 # A letter of UTF-8 that takes two bytes, and 101 of them.
+# bats test_tags=deep
 @test "a long name is cut, between two letters, so that the verdict stays on one screen" {
     pretend
     FILE=$BATS_TEST_TMPDIR/x$(printf '\303\244%.0s' {1..100})
@@ -587,6 +626,7 @@ END
     assert_line --partial "Reads of x$(printf '\303\244%.0s' {1..19})...: cold "
 }
 
+# bats test_tags=deep
 @test "a file must be there, unless it is the sample" {
     run -1 --separate-stderr "$ME" "$FILE.missing"
     assert_equal "$stderr" \

@@ -4,8 +4,10 @@
  *
  * It fits on a screen of 24 lines, whatever is missing. What has no room is counted.
  */
-#define _GNU_SOURCE /* open_memstream() */
+#define _GNU_SOURCE /* asprintf(), open_memstream() */
 #include "ask.h"
+
+#include "why.h"
 
 #include <err.h>
 #include <stdio.h>
@@ -18,6 +20,10 @@ enum {
     ROOM = 24 - 2 - 4, /* Lines, less the first two, and the last four. */
     LONGEST_NAME = 40  /* Bytes of it. */
 };
+
+#define WHO_SET_THE_FILTER                                                     \
+    "no container is seen here. Allow the call where the filter is set: "      \
+    "systemd's SystemCallFilter=, or a sandbox"
 
 /* A word that does not fit begins the next line. A word that fits no line, such as a
    long path, has one to itself and is not cut: somebody may want to copy it. */
@@ -39,14 +45,16 @@ void say(FILE *to, const char *name, const char *value)
     fputc('\n', to);
 }
 
-/* Two programs gave the same answer if they gave the same words. A NULL is no remedy. */
+/* There is no number for a reason. A program may die of something that nobody has thought
+   of. So two programs gave the same answer if they gave the same words. A NULL is no remedy. */
 static bool same(const char *a, const char *b)
 {
     return a && b ? strcmp(a, b) == 0 : a == b;
 }
 
 /* Print the names of `first` and of all after it that gave the same reason. So none of
-   them needs a paragraph of its own. */
+   them needs a paragraph of its own. The same reason with another remedy is another
+   paragraph: else somebody would try the wrong one. */
 static void say_missing(FILE *to, struct question *first,
                         const struct question *end)
 {
@@ -68,6 +76,23 @@ static void say_missing(FILE *to, struct question *first,
     free(names);
 }
 
+/* A program names Docker's option wherever there is a filter. It does not look who has set
+   the filter. systemd and sandboxes set some, too, and there is no such option there. So
+   where no container is seen, other words take its place. What stands before and after
+   them stays. */
+static void say_remedy(FILE *to, const char *remedy)
+{
+    const char *docker = strstr(remedy, CONTAINER_WAY_OUT);
+    char *other = NULL;
+
+    if (docker && !in_container() &&
+        asprintf(&other, "%.*s%s%s", (int)(docker - remedy), remedy,
+                 WHO_SET_THE_FILTER, docker + strlen(CONTAINER_WAY_OUT)) < 0)
+        err(1, "writing what helps");
+    say(to, "what helps", other ? other : remedy);
+    free(other);
+}
+
 /* One paragraph, with the blank line above it. Name and value are in each line, so that
    whoever sends this to somebody else can be asked for one of them. */
 static char *paragraph(struct question *first, const struct question *end)
@@ -82,13 +107,14 @@ static char *paragraph(struct question *first, const struct question *end)
     say_missing(to, first, end);
     say(to, "because", first->reason);
     if (first->remedy)
-        say(to, "what helps", first->remedy);
+        say_remedy(to, first->remedy);
     if (fclose(to))
         err(1, "writing a reason");
     return text;
 }
 
-/* How much of the screen a paragraph takes: say() has broken its lines already. */
+/* How much of the screen a paragraph takes. Nobody can know before it is written, since a
+   long word moves to the next line. But say() has broken the lines already. */
 static unsigned lines_in(const char *text)
 {
     unsigned lines = 0;
@@ -170,9 +196,9 @@ static void print_reasons(struct question *q, const struct question *end,
         printf("\n%u more reasons, which --all shows.\n", left_out);
 }
 
-/* From the general to the particular, so that anybody may stop reading at any line: how
-   much is there, then what is missing and what helps, then where to go from here. With
-   --all the report comes next, and needs no line that says how to get it. */
+/* Whoever runs this wants to go on, and not to read. So it goes from the general to the
+   particular, and anybody may stop at any line: how much is there, then what is missing
+   and what helps, then where to go from here. With --all the report comes next, and needs no line that says how to get it. */
 void verdict(struct question *q, unsigned programs, const char *file, bool all)
 {
     print_ready(q, programs, file);

@@ -5,7 +5,7 @@
  * rest. It does not look up what a kernel of this release should have. It tries.
  *
  * Watch for: who is asked, and where. Each program beside this one is asked by itself,
- * in a process of its own, because some answers kill whoever asks.
+ * in a process of its own (child.c), because some answers kill whoever asks.
  *
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/00-your-machine/?*.c common/?*.c -lz \
@@ -14,7 +14,7 @@
  * Needs: any Linux.
  * Manual pages: fork(2), pipe(7), waitpid(2), prctl(2), seccomp(2), io_uring_setup(2).
  */
-#define _GNU_SOURCE /* pipe2() */
+#define _GNU_SOURCE /* strsignal() */
 #include "ask.h"
 
 #include "args.h"
@@ -23,15 +23,9 @@
 
 #include <err.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <stdint.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,97 +44,12 @@ static const struct program program = {
 };
 
 enum {
-    PATIENCE = 10,      /* Seconds for an answer. */
     TRIES = 6,          /* Where memory is short. */
     NAP = 50 * 1000000, /* Nanoseconds between two tries. */
     MOST = 128          /* Questions. */
 };
 
-/* --- Asking, in a child ---------------------------------------------------- */
-
-/* This is the child. Its stderr is the pipe, so what it prints there is its answer.
-   What it tries may go wrong in any way, and that must harm nobody else. */
-__attribute__((noreturn)) static void answer(const struct question *question,
-                                             int pipe_end, pid_t parent)
-{
-    sigset_t none;
-
-    /* It must not live on when we are gone. The kernel kills it when its parent dies. If
-       the parent died before the kernel was asked to, there is another parent by now. */
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent)
-        _exit(1);
-    /* What it starts is in a process group with it, so we can end them all. */
-    setpgid(0, 0);
-    /* It must not take for ever. An alarm that nobody handles kills, and execve(2)
-       leaves it on. But execve(2) also leaves a signal ignored or blocked that was so
-       before. So both are undone first. */
-    signal(SIGALRM, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    alarm(PATIENCE);
-    /* A process that SIGSYS kills would leave a core file. */
-    setrlimit(RLIMIT_CORE, &(struct rlimit){0});
-    /* The copy that dup2(2) makes is not closed by execve(2), as the pipe is. */
-    if (dup2(pipe_end, STDERR_FILENO) < 0)
-        _exit(1);
-    question->find_out(question);
-    _exit(0);
-}
-
-static int64_t milliseconds(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * INT64_C(1000) + now.tv_nsec / 1000000;
-}
-
-/* Wait until there is something to read, or the pipe has ended. False: by the clock it
-   is `end`. */
-static bool readable_before(int pipe_end, int64_t end)
-{
-    struct pollfd from = {.fd = pipe_end, .events = POLLIN};
-
-    for (int64_t left; (left = end - milliseconds()) > 0;) {
-        int n = poll(&from, 1, (int)left);
-
-        if (n > 0)
-            return true;
-        if (n < 0 && errno != EINTR)
-            err(1, "waiting for an answer");
-    }
-    return false;
-}
-
-/* Keep what fits, and go on reading all the same. A pipe holds 64 KiB. Suppose that we
-   waited for the child first. It writes more than that, and waits until we read. We
-   wait until it ends. Neither goes on.
-
-   read(2) returns 0 when nobody can write to the pipe any more. That may be long after
-   the child has ended: what it has started holds the pipe as well. So there is a limit,
-   a second after the child's own. Returns whether the pipe has ended by then. */
-static bool listen_to(int pipe_end, char text[TEXT_SIZE])
-{
-    int64_t end = milliseconds() + (PATIENCE + 1) * 1000;
-    char piece[TEXT_SIZE];
-    size_t used = 0;
-    ssize_t n = -1;
-
-    while (n != 0 && readable_before(pipe_end, end)) {
-        n = read(pipe_end, piece, sizeof(piece));
-        if (n < 0 && errno != EINTR)
-            err(1, "reading an answer");
-        if (n > 0) {
-            size_t room = TEXT_SIZE - 1 - used;
-            size_t keep = (size_t)n < room ? (size_t)n : room;
-            memcpy(text + used, piece, keep);
-            used += keep;
-        }
-    }
-    text[used] = '\0';
-    return n == 0;
-}
+/* --- What an answer means ------------------------------------------------------- */
 
 /* What a child has said: a reason in the first line, what helps in the second. A program
    begins its first line with its name. */
@@ -199,32 +108,7 @@ static void judge(struct question *q, int status, bool late)
         q->reason = "it ended with an error, and gave no reason";
 }
 
-/* Make a pipe, and a child that has its writing end. Returns the child, and our end of
-   the pipe in *pipe_end. If no child can be made, that is a no, too, and the reason is
-   ours. Then it returns -1. */
-static pid_t start_child(struct question *q, int *pipe_end)
-{
-    int ends[2];
-    pid_t parent = getpid();
-
-    args_flush(); /* Else the child has a copy of what is not printed yet. */
-    if (pipe2(ends, O_CLOEXEC))
-        err(1, "making a pipe to ask %s", q->name);
-    pid_t child = fork();
-    if (child == 0)
-        answer(q, ends[1], parent);
-    if (child < 0) {
-        snprintf(q->text, TEXT_SIZE, "making a process: %s%s", strerror(errno),
-                 why_no_thread(errno));
-        take_words(q);
-        close(ends[0]);
-    }
-    /* As long as we hold the writing end, read() never returns 0. */
-    if (close(ends[1]))
-        err(1, "closing our end of the pipe to %s", q->name);
-    *pipe_end = ends[0];
-    return child;
-}
+/* --- One question ----------------------------------------------------------------- */
 
 /* The life of a question. The child tries, and talks into the pipe. We read until the
    pipe ends, so we have heard all. Only then we wait for the child. How it ended says
@@ -234,15 +118,13 @@ static void ask_once(struct question *q)
     int pipe_end, status;
     pid_t child = start_child(q, &pipe_end);
 
-    if (child < 0)
+    if (child < 0) {
+        take_words(q);
         return;
+    }
     bool late = !listen_to(pipe_end, q->text);
     close(pipe_end);
-    if (late) /* The child, and all that it has started. */
-        kill(-child, SIGKILL);
-    while (waitpid(child, &status, 0) < 0)
-        if (errno != EINTR)
-            err(1, "waiting for %s", q->name);
+    late = end_child(child, late, &status);
     judge(q, status, late);
 }
 
@@ -260,22 +142,6 @@ void ask(struct question *q)
 }
 
 /* --- Around it ---------------------------------------------------------------- */
-
-/* We inherit signals and descriptors. Put them in order first. With SIGCHLD ignored
-   there is nobody to wait for: waitpid(2) fails with ECHILD. And where one of the
-   first three descriptors is closed, a pipe would get its number. (Read only: that the
-   output can't be written is still found out.) */
-static void begin_clean(void)
-{
-    int fd;
-
-    signal(SIGCHLD, SIG_DFL);
-    do
-        fd = open("/dev/null", O_RDONLY);
-    while (fd >= 0 && fd <= STDERR_FILENO);
-    if (fd > STDERR_FILENO)
-        close(fd);
-}
 
 int main(int argc, char **argv)
 {
