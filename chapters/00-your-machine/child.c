@@ -183,9 +183,8 @@ bool end_child(pid_t child, bool late, int *status)
 
 /* We inherit signals and descriptors. Put them in order first. With SIGCHLD ignored
    there is nobody to wait for: waitpid(2) fails with ECHILD. It is blocked, for
-   child_signals(). And where one of the
-   first three descriptors is closed, a pipe would get its number. (Read only: that the
-   output can't be written is still found out.) */
+   child_signals(). And where one of the first three descriptors is closed, a pipe would
+   get its number. (Read only: that the output can't be written is still found out.) */
 void begin_clean(void)
 {
     sigset_t ended;
