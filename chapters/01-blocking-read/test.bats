@@ -22,6 +22,7 @@ steps() {
                 my @calls = @{$of{$pass, "main"}};
                 for my $i (0 .. 7) {
                     my $bar = $of{$pass, "block $i"}[0];
+                    $bar && $calls[$i] or next;
                     printf "%d %d %.3f %.3f %.3f %.3f\n", $pass, $i, $bar->[2],
                         $calls[$i][2], $calls[$i][3], $bar->[3];
                 }

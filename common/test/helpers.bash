@@ -11,6 +11,9 @@
 bats_require_minimum_version 1.8.0
 # Each test loads all this anew. The first one of a run writes the functions of these two
 # libraries into one file: they start a process for each of their own files.
+#
+# And bats looks at every command, to tell where a test failed. That takes longer than
+# most commands do. In these files it need not: the line of the test that calls tells.
 if [[ -r $BATS_RUN_TMPDIR/libraries.bash ]]; then
     # shellcheck disable=SC1091 # written below
     source "$BATS_RUN_TMPDIR/libraries.bash"
@@ -18,16 +21,15 @@ else
     known=$(compgen -A function | sort)
     bats_load_library bats-support
     bats_load_library bats-assert
-    # shellcheck disable=SC2046 # names
-    declare -f $(compgen -A function | sort | comm -13 <(echo "$known") -) \
-        >"$BATS_RUN_TMPDIR/libraries.$$"
+    # shellcheck disable=SC2016,SC2046 # for that function; names
+    {
+        declare -f $(compgen -A function | sort | comm -13 <(echo "$known") -)
+        declare -f bats_debug_trap | sed '2a \
+            [[ $1 != */common/test/*.bash && $1 != */libraries.bash ]] || return 0'
+    } >"$BATS_RUN_TMPDIR/libraries.$$"
     mv "$BATS_RUN_TMPDIR/libraries.$$" "$BATS_RUN_TMPDIR/libraries.bash"
     unset known
 fi
-
-# bats looks at every command, to tell where a test failed, and that takes longer than
-# most commands do. The line of the test itself is enough: not in the functions it calls.
-[[ " ${FUNCNAME[*]} " != *' setup '* ]] || set +T
 
 ROOT=${ROOT:-$(cd "${BASH_SOURCE[0]%/*}/../.." && pwd -P)}
 BUILD=${BUILD:-$ROOT/build}

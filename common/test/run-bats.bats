@@ -34,6 +34,12 @@ ends_as() {
     assert_line '# what is bad'
 }
 
+@test "the command that failed is told, with the helpers too" {
+    first="load '$ROOT/common/test/helpers'"
+    ends_as 1 $'bad:\n    run true\n    [[ 1 == 2 ]]\n    true'
+    assert_line "#   \`[[ 1 == 2 ]]' failed"
+}
+
 @test "where all are skipped so is the file, with the reasons" {
     ends_as 77 'one:skip "no such thing"' 'two:skip "nor such"'
     assert_line 'skipped: one: no such thing'
