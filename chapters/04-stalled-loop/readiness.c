@@ -12,7 +12,7 @@
  * Build: cc -D_FILE_OFFSET_BITS=64 -Icommon \
  *           chapters/04-stalled-loop/readiness.c common/?*.c -lz -o 04-readiness
  *
- * Needs: Linux 2.6.27, for epoll_create1(); 4.14 for RWF_NOWAIT.
+ * Needs: Linux 2.6.27, for epoll_create1(); 4.14 for RWF_NOWAIT, 6.5 on a socket.
  * Manual pages: epoll_ctl(2), poll(2), open(2), preadv2(2), pread(2).
  */
 #define _GNU_SOURCE /* preadv2(), RWF_NOWAIT */
@@ -153,10 +153,11 @@ static void ask_nonblock(const struct source *source, char *answer)
 }
 
 /* A flag of this one call: return only what is in memory now. Nothing there: EAGAIN.
-   Only the beginning there: a short read. Some file systems say EOPNOTSUPP.
+   Only the beginning there: a short read. Some file systems say EOPNOTSUPP, and so did
+   sockets before Linux 6.5.
 
-   The kernel has begun to read what is missing, all the same. That is why a second try
-   may find it. But nobody says when. */
+   Since 5.9 the kernel begins to read what is missing, all the same. That is why a second
+   try may find it. But nobody says when. */
 static void ask_nowait(const struct source *source, char *answer)
 {
     ask_read(source, RWF_NOWAIT, answer);
