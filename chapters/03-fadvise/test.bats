@@ -4,24 +4,12 @@
 
 setup() {
     load ../../common/test/helpers
-    of_all $((4 << 20)) small
+    shared_file $((4 << 20)) small
     # The scratch file too goes to the disk of the test's own files.
     export TMPDIR=$BATS_TEST_TMPDIR/scratch
     mkdir "$TMPDIR"
     # So many pages 03-pages reads in order, if the file has them.
     MANY=$(((4 << 20) / PAGE < 256 ? (4 << 20) / PAGE : 256))
-}
-
-# of_all BYTES NAME: a $FILE that all tests here have in common, one after the other.
-of_all() {
-    FILE=$BATS_FILE_TMPDIR/$2
-    [[ -e $FILE ]] || BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR make_file "$1" "$2" >/dev/null
-}
-
-# cold_here: need_cold, asked once for all tests.
-cold_here() {
-    [[ -e $BATS_FILE_TMPDIR/cold ]] || need_cold
-    : >"$BATS_FILE_TMPDIR/cold"
 }
 
 # fadvise [OPTION]...: run the lesson on $FILE. It must succeed, and say nothing on
@@ -98,7 +86,7 @@ inject() {
 # Of 100 runs of a program that gives no advice, or gives it too late, none had.
 # bats test_tags=deeper
 @test "cold: a sleep for each block, at most two after advice, none after work" {
-    cold_here
+    need_cold
     for n in 8 ${DEEP:+5}; do
         for _ in {1..6}; do
             fadvise -n "$n" --work 20000
@@ -118,7 +106,7 @@ inject() {
 # Of 90 runs, half of them beside two busy loops, 86 slept in both. Where the advice waits
 # for its pages, none does.
 @test "cold, no work: advice alone does not spare the thread all sleep" {
-    cold_here
+    need_cold
     for _ in {1..10}; do
         fadvise --work 0
         (($(fact sleeps 2) == 0 || $(fact sleeps 3) == 0)) || return 0
@@ -137,11 +125,11 @@ inject() {
 # In 10 of 10 runs, with a load of 12. With advice in pieces it slept in none of 10.
 # bats test_tags=deep
 @test "the rest of a block longer than the limit waits for its read: even together sleeps" {
-    cold_here
+    need_cold
     local limit
     limit=$(read_ahead_kb) || skip 'no limit of readahead is known for this file system'
     ((limit <= 8192)) || skip "the limit is $limit KiB"
-    of_all $((32 << 20)) huge
+    shared_file $((32 << 20)) huge
     for _ in {1..3}; do
         fadvise -n 2 -s 16M --work 100000
         assert [ "$(fact sleeps 3)" -gt 0 ]
@@ -273,7 +261,7 @@ bars() {
 # The kernel may take back a page before it is counted: in none of 100 runs here, but
 # where DAMON reclaims memory now and then.
 @test "one page in the middle is one page, and RANDOM brings what is read, no more" {
-    cold_here
+    need_cold
     small_blocks
     for _ in {1..5}; do
         pages
@@ -291,9 +279,9 @@ bars() {
 # have 4 KiB, that makes a difference within these pages. Btrfs reads ahead in another way,
 # and overlayfs gives the advice to the file below.
 @test "from the start the kernel brings in more than is read, with SEQUENTIAL even more" {
-    cold_here
+    need_cold
     need_readahead
-    of_all $((16 << 20)) big
+    shared_file $((16 << 20)) big
     for _ in {1..5}; do
         pages
         none=$(came none "the start +$MANY")
@@ -316,7 +304,7 @@ bars() {
 
 # bats test_tags=deep
 @test "a small file: all of it is read, and counted to its last page" {
-    cold_here
+    need_cold
     small_blocks
     size_of_file $((9 * PAGE + 1))
     for _ in {1..5}; do
@@ -331,9 +319,9 @@ bars() {
 # more. A partition has no queue; its disk has. In 120 of 120 runs, half of them beside
 # two busy loops, it was the limit.
 @test "one WILLNEED brings in pages that nobody reads, up to the limit of the device" {
-    cold_here
+    need_cold
     local limit most sys came
-    of_all $((16 << 20)) big
+    shared_file $((16 << 20)) big
     limit=$(read_ahead_kb) || skip 'no limit of readahead is known for this file system'
     sys=$(realpath "/sys/dev/block/$(stat -c %Hd:%Ld "$FILE")") || skip 'no block device'
     [[ -e $sys/queue ]] || sys=${sys%/*}
@@ -407,7 +395,7 @@ open DONTNEED WILLNEED, looks again"
 # That dirty pages stay is for the file system to decide. But where some stay, the fsync
 # after the advice makes none of them go.
 @test "DONTNEED leaves dirty pages, even after an fsync; before it comes an fsync, and all go" {
-    cold_here
+    need_cold
     for _ in {1..5}; do
         pages
         assert_equal "$(stays 'write, fsync, DONTNEED')" 0

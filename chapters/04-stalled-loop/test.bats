@@ -6,21 +6,9 @@
 setup() {
     load ../../common/test/helpers
     MIB=4
-    of_all sample-$((MIB << 20)) $((MIB << 20))
+    shared_file $((MIB << 20)) sample-$((MIB << 20))
     pages=$(((MIB << 20) / PAGE))
     ALL=$((65536 / PAGE)) # Pages of the one block that 04-readiness asks for.
-}
-
-# of_all NAME BYTES: a $FILE that all tests here have in common, one after the other.
-of_all() {
-    FILE=$BATS_FILE_TMPDIR/$1
-    [[ -e $FILE ]] || BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR make_file "$2" "$1" >/dev/null
-}
-
-# cold_here: need_cold, asked once for all tests.
-cold_here() {
-    [[ -e $BATS_FILE_TMPDIR/cold ]] || need_cold
-    : >"$BATS_FILE_TMPDIR/cold"
 }
 
 teardown() { rm -f "${IN_MEMORY:-}"; }
@@ -235,7 +223,7 @@ timer_reads() {
 # come before the thread asks for them.
 # bats test_tags=deep
 @test "a cold read puts the loop to sleep, and is one block of the file" {
-    cold_here
+    need_cold
     for _ in {1..5}; do
         stalled
         assert_line --index 0 "1 block of $MIB MiB from sample-$((MIB << 20))\
@@ -385,7 +373,7 @@ knows_nowait() {
 
 # In 100 of 100 runs, with a load of 10 to 15.
 @test "neither epoll nor poll sleeps, and no page comes" {
-    cold_here
+    need_cold
     for _ in {1..5}; do
         readiness
         [[ "$(question epoll_ctl)|$(question poll)" != \
@@ -395,7 +383,7 @@ knows_nowait() {
 }
 
 @test "epoll takes the socket and refuses the file, as the call says" {
-    cold_here
+    need_cold
     need_strace
     strace_calls epoll_ctl "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -411,7 +399,7 @@ knows_nowait() {
 
 # bats test_tags=deep
 @test "poll calls the file ready and the empty socket not, as the call says" {
-    cold_here
+    need_cold
     need_strace
     strace_calls '?poll,?ppoll' "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -427,7 +415,7 @@ knows_nowait() {
 # That the read slept: in 60 of 60 runs, with a load of 10 to 13.
 # bats test_tags=deep
 @test "with O_NONBLOCK the read of a cold file waits and brings all, and a socket obeys" {
-    cold_here
+    need_cold
     need_strace
     strace_calls fcntl,preadv2 "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -452,7 +440,7 @@ knows_nowait() {
 # In 100 of 100 runs, with a load of 10 to 15. The disk could be done before the call
 # looks. A read that waits never says EAGAIN.
 @test "RWF_NOWAIT says EAGAIN and does not sleep, and the pages come all the same" {
-    cold_here
+    need_cold
     for _ in {1..5}; do
         readiness
         knows_nowait
@@ -463,7 +451,7 @@ knows_nowait() {
 
 # In 36 of 40 runs on a quiet machine, where the disk may be done before the call looks.
 @test "RWF_NOWAIT again: EAGAIN or a short read at first, and all of it later" {
-    cold_here
+    need_cold
     for _ in {1..10}; do
         readiness
         knows_nowait
@@ -476,7 +464,7 @@ knows_nowait() {
 # The first four reads are those of the first table. The last one is made for the part.
 # bats test_tags=deep
 @test "strace: what each read said is what is printed" {
-    cold_here
+    need_cold
     need_strace
     strace_calls preadv2,pread64 "$BIN/04-readiness" "$FILE"
     assert_equal "$stderr" ''
@@ -503,7 +491,7 @@ knows_nowait() {
 # Half comes at once in 33 of 40 runs on a quiet machine: the disk may be done with the rest
 # before the call looks. In 40 of 40 beside six busy programs. The bytes are right always.
 @test "half of a block comes at once, then the rest, and all bytes are the file's" {
-    cold_here
+    need_cold
     head -c 65536 "$FILE" >"$BATS_TEST_TMPDIR/first"
     for _ in {1..10}; do
         readiness
@@ -517,7 +505,7 @@ knows_nowait() {
 
 # bats test_tags=deep
 @test "--size: a second try finds as many bytes as have come since the first" {
-    cold_here
+    need_cold
     FILE=$(make_file $((32 << 20)))
     for _ in {1..5}; do
         readiness --size 32M

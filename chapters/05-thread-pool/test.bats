@@ -86,7 +86,7 @@ wake_ups() {
 # there is nothing to try again.
 # bats test_tags=deeper
 @test "submit waits for no read, four are in flight at once, and the loop ticks meanwhile" {
-    for n in 4 ${DEEP+1 2 8}; do
+    for n in 4 ${DEEP:+1 2 8}; do
         held HELD_TURNS=30 HELD_READS="$n" "$BIN/05-thread-pool" --threads "$n" "$FILE"
         assert_equal "$stderr" ''
         assert_success

@@ -7,21 +7,8 @@ setup() {
     load ../../common/test/rings
     load ../../common/test/orders
     needs 13-uring-read
-    of_all $((4 << 20)) small
+    shared_file $((4 << 20)) small
 }
-
-# of_all BYTES NAME: a $FILE that all tests here have in common, one after the other.
-of_all() {
-    FILE=$BATS_FILE_TMPDIR/$2
-    [[ -e $FILE ]] || BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR make_file "$1" "$2" >/dev/null
-}
-
-# cold_here, nowait_here: need_cold and takes_nowait, asked once for all tests.
-cold_here() {
-    [[ -e $BATS_FILE_TMPDIR/cold ]] || need_cold
-    : >"$BATS_FILE_TMPDIR/cold"
-}
-nowait_here() { BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR takes_nowait "$FILE"; }
 
 # The first io_uring_enter() of a run hands over nothing: it only finds out whether
 # the call may be made.
@@ -37,8 +24,8 @@ uring_read() {
 # Blocks of 1 MiB from a cold file: a disk has some work with these, and a processor
 # that copies them, too.
 big_blocks() {
-    cold_here
-    of_all $((16 << 20)) big
+    need_cold
+    shared_file $((16 << 20)) big
 }
 
 # checksums [OPTION]...: is that of each pass 01's?
@@ -74,7 +61,7 @@ add_up() {
     for pass in 1 2; do
         assert_equal "$(fact 'most in flight' $pass)" 8
         # Else threads of the kernel do the reads: the page, "Who copies the bytes?".
-        ! nowait_here || assert_equal "$(fact threads $pass)" 1
+        ! takes_nowait "$FILE" || assert_equal "$(fact threads $pass)" 1
         assert_equal "$(fact 'sleeps in submit' $pass)" 0
         assert_regex "$(fact calls $pass)" '^1 to submit, '
         order=$(fact 'completed in the order' $pass)
@@ -116,7 +103,7 @@ add_up() {
 # A busy machine may stop the thread in its submit until the disk is done: 4 of 20
 # with four others at work. A submit that waits has all eight there in all of 20.
 @test "cold, submit returns with none complete, where 08 has all eight" {
-    cold_here
+    need_cold
     need_aio
     for _ in {1..10}; do
         run -0 "$BIN/08-io-submit" "$FILE"
@@ -130,8 +117,8 @@ add_up() {
 
 # bats test_tags=deeper
 @test "what is in the cache comes in submit, and before the rest: no order is kept" {
-    cold_here
-    nowait_here || skip 'on this file system threads of the kernel do all reads'
+    need_cold
+    takes_nowait "$FILE" || skip 'on this file system threads of the kernel do all reads'
     right=$(checksum_of_01)
     for warm in ${DEEP:+1} 3 8; do
         uring_read --warm "$warm"
@@ -184,7 +171,7 @@ add_up() {
 # made until those in which it is a tenth longer are ten more, or ten less, than the others.
 @test "cold, together: the copies are part of its work" {
     big_blocks
-    nowait_here || skip 'on this file system threads of the kernel do all reads'
+    takes_nowait "$FILE" || skip 'on this file system threads of the kernel do all reads'
     run -0 perl -e '
         my ($more, @seen) = (0);
         while (@seen < 150 && abs($more) < 10) {
@@ -319,7 +306,7 @@ bars() {
 
 # bats test_tags=deep
 @test "it never waits while it can hand over more" {
-    cold_here
+    need_cold
     hands_over_first 13-uring-read
 }
 
@@ -360,7 +347,7 @@ submitted() {
 }
 
 @test "a read that fails: where in the file, and why" {
-    nowait_here || skip 'on this file system threads of the kernel do all reads'
+    takes_nowait "$FILE" || skip 'on this file system threads of the kernel do all reads'
     # Block 5 is in the cache, and comes first.
     with_rings RINGS_RES='1 -5' "$BIN/13-uring-read" --warm 3 "$FILE"
     assert_equal "$stderr" \
@@ -373,7 +360,7 @@ submitted() {
 
 # bats test_tags=deep
 @test "the file is cut shorter under way: an error, not a wait for ever" {
-    nowait_here || skip 'on this file system threads of the kernel do all reads'
+    takes_nowait "$FILE" || skip 'on this file system threads of the kernel do all reads'
     with_rings RINGS_RES='1 0' "$BIN/13-uring-read" --warm 3 "$FILE"
     assert_regex "$stderr" 'at byte 2621440: the file ends sooner than its size said$'
     assert_equal "$status" 1
@@ -470,7 +457,7 @@ submitted() {
 # bats test_tags=deep
 @test "while a read completes, epoll_wait says EINTR with no signal, and poll goes on" {
     big_blocks
-    nowait_here || skip 'on this file system threads of the kernel do all reads'
+    takes_nowait "$FILE" || skip 'on this file system threads of the kernel do all reads'
     cc -D_GNU_SOURCE -I"$ROOT/common" -o "$BATS_TEST_TMPDIR/waits" -x c - -x none \
         "$ROOT/common/ring.c" <<'END'
 #include "ring.h"

@@ -55,6 +55,13 @@ make_file() {
     echo "$file"
 }
 
+# shared_file BYTES NAME: set $FILE to one that the tests of a file have in common, one
+# after the other.
+shared_file() {
+    FILE=$BATS_FILE_TMPDIR/$2
+    [[ -e $FILE ]] || BATS_TEST_TMPDIR=$BATS_FILE_TMPDIR make_file "$1" "$2" >/dev/null
+}
+
 # crc32_of FILE: by another hand than the programs'. gzip writes the CRC-32 of
 # what it packed near the end, low byte first: RFC 1952.
 crc32_of() {
@@ -110,20 +117,24 @@ one_line() { tr -s '\n' ' ' <<<"$1" | sed 's/ $//'; }
 # asked NAME COMMAND...: set $answer to what it prints, stderr as well, and end as it
 # does. The first test of a run asks, the rest read what came.
 asked() {
-    local file=$BATS_RUN_TMPDIR/asked-$1 ended=0
+    local file=$BATS_RUN_TMPDIR/asked-$1 new=$BATS_RUN_TMPDIR/asked.$BASHPID ended=0
     if [[ ! -e $file ]]; then
-        "${@:2}" >"$file.text" 2>&1 || ended=$?
-        { echo "$ended" && cat "$file.text"; } >"$file"
+        "${@:2}" >"$new.text" 2>&1 || ended=$?
+        { echo "$ended" && cat "$new.text"; } >"$new"
+        mv "$new" "$file"
     fi
     { read -r ended && IFS= read -r -d '' answer; } <"$file" || :
     answer=${answer%$'\n'}
     return "$ended"
 }
 
+# asked_to_check PROGRAM: its own answer to whether this machine can show it.
+asked_to_check() { asked "$1" "${RIGHT_BIN:-$BIN}/$1" --check; }
+
 # needs PROGRAM: skip unless the program says that this machine can show it.
 needs() {
     local answer ended=0
-    asked "$1" "${RIGHT_BIN:-$BIN}/$1" --check || ended=$?
+    asked_to_check "$1" || ended=$?
     case $ended in
         0) ;;
         77) skip "$(one_line "${answer#"$1: "}")" ;;
@@ -287,12 +298,12 @@ no_problems() {
 # shown_here PROGRAM: false where this machine can't show it, and says so where
 # run-bats finds it (bats lets comments through on descriptor 3).
 shown_here() {
-    local why status=0
-    why=$("${RIGHT_BIN:-$BIN}/$1" --check 2>&1 >/dev/null) || status=$?
-    case $status in
+    local answer ended=0
+    asked_to_check "$1" || ended=$?
+    case $ended in
         0) return 0 ;;
-        77) echo "# skipped: $(one_line "$why")" >&3 ;;
-        *) problem "$1 --check: status $status: $why" ;;
+        77) echo "# skipped: $(one_line "$answer")" >&3 ;;
+        *) problem "$1 --check: status $ended: $answer" ;;
     esac
     return 1
 }

@@ -118,7 +118,7 @@ _reads_at_once() {
 # ring does no read by itself where it does not, as on overlayfs: threads of the kernel's
 # do them all.
 takes_nowait() {
-    local tool=$BATS_TEST_TMPDIR/takes-nowait
+    local tool=$BATS_RUN_TMPDIR/takes-nowait
     [[ -x $tool ]] || cc -x c -o "$tool" - <<'END'
 #define _GNU_SOURCE
 #include <errno.h>
