@@ -14,8 +14,8 @@
 static bool told_to_init(void)
 {
     static const char key[] = "\0container=";
-    char text[8192] =
-        ""; /* Begins with a 0, as each variable but the first does. */
+    /* A 0 stands before each variable but the first. So it begins with one. */
+    char text[8192] = "";
     int fd = open("/proc/1/environ", O_RDONLY | O_CLOEXEC);
     ssize_t n = fd < 0 ? 0 : read(fd, text + 1, sizeof(text) - 1);
 

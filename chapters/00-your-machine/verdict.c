@@ -46,7 +46,8 @@ void say(FILE *to, const char *name, const char *value)
 }
 
 /* There is no number for a reason. A program may die of something that nobody has thought
-   of. So two programs gave the same answer if they gave the same words. A NULL is no remedy. */
+   of. So two programs gave the same answer if they gave the same words. A NULL is no
+   remedy. */
 static bool same(const char *a, const char *b)
 {
     return a && b ? strcmp(a, b) == 0 : a == b;
@@ -198,7 +199,8 @@ static void print_reasons(struct question *q, const struct question *end,
 
 /* Whoever runs this wants to go on, and not to read. So it goes from the general to the
    particular, and anybody may stop at any line: how much is there, then what is missing
-   and what helps, then where to go from here. With --all the report comes next, and needs no line that says how to get it. */
+   and what helps, then where to go from here. With --all the report comes next, and needs
+   no line that says how to get it. */
 void verdict(struct question *q, unsigned programs, const char *file, bool all)
 {
     print_ready(q, programs, file);

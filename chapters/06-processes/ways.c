@@ -252,7 +252,6 @@ static unsigned most_in_flight(void)
    cost before and after that is MAKING. */
 static void measure(const struct way *way, double *result)
 {
-    memset(shared, 0, sizeof(*shared));
     int64_t begin = timeline_now();
     way->make();
     int64_t ready = timeline_now();

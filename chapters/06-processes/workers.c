@@ -120,11 +120,10 @@ static void start(struct reader *r)
    and waitpid(-1) would wait for those as well. */
 static bool how_it_ended(const struct reader *r, unsigned w, int *status)
 {
-    unsigned block = (unsigned)atomic_load(&r->shared->worker[w].block);
-
     while (waitpid(r->start.pid[w], status, 0) < 0)
         if (errno != EINTR)
             return false;
+    unsigned block = (unsigned)atomic_load(&r->shared->worker[w].block);
     if (r->shared->worker[w].res <= 0 && block < r->blocks->count)
         blocks_failed(r->blocks, block, r->shared->worker[w].res);
     return true;
